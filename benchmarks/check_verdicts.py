@@ -64,7 +64,7 @@ EXTRA_SECONDS: Final = 60
 
 # What the message of a task says when this machine lacks something.
 LACKING: Final = re.compile(
-    r"is not here and cannot be pulled|No Docker engine|exited with code 12[67]\b"
+    r"is not on this machine and cannot be pulled|No Docker engine|exited with code 12[67]\b"
     r"|cannot be installed|could not be installed|installing .* failed|No module named"
     r"|on a cluster; here, set|on a cluster; here, make|no connection|no credentials"
     r"|Name or service not known|Temporary failure in name resolution|ConnectionError"

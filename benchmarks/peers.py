@@ -78,8 +78,10 @@ class Peer:
         # This file is written last: without it an installation was interrupted.
         ready = folder / "ready"
         if not ready.exists():
-            _uv("venv", "--clear", "--python", sys.executable, str(folder))
-            _uv("pip", "install", "--compile-bytecode", "--python", str(python), self.requirement)
+            run_uv("venv", "--clear", "--python", sys.executable, str(folder))
+            run_uv(
+                "pip", "install", "--compile-bytecode", "--python", str(python), self.requirement
+            )
             ready.touch()
         return python
 
@@ -126,7 +128,7 @@ class Peer:
         return seconds, (times[1] - times[0]) / (self.count - 1)
 
 
-def _uv(*arguments: str) -> None:
+def run_uv(*arguments: str) -> None:
     from uv import find_uv_bin
 
     process = subprocess.run(

@@ -29,8 +29,13 @@ if TYPE_CHECKING:
         SubmitRequest as SubmitRequest,
         SupportsArtifacts as SupportsArtifacts,
     )
-    from kfgcp.config import Environment as Environment, Project as Project
+    from kfgcp.config import (
+        Environment as Environment,
+        ImageSource as ImageSource,
+        Project as Project,
+    )
     from kfgcp.config_pipelines import ParamSet as ParamSet, ProjectPipeline as ProjectPipeline
+    from kfgcp.deploy.images.images import ImageInfo as ImageInfo, Images as Images
     from kfgcp.diagnosis.checks import Finding as Finding
     from kfgcp.environments import Imported as Imported
     from kfgcp.errors import (
@@ -166,8 +171,9 @@ _TYPES: Final = {
         "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"
         " SubmitRequest SupportsArtifacts"
     ),
-    "kfgcp.config": "Environment Project",
+    "kfgcp.config": "Environment ImageSource Project",
     "kfgcp.config_pipelines": "ParamSet ProjectPipeline",
+    "kfgcp.deploy.images.images": "ImageInfo Images",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
     "kfgcp.errors": (

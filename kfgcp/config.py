@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,17 @@ HOME_NAME: Final = ".kfgcp"
 
 # The environment that every project has.
 DEFAULT_ENV: Final = "local"
+
+# The images that kfgcp builds for its own components. A component names one of them.
+COMPONENT_IMAGES: Final = ("base", "gcp", "tabular")
+
+# One part of a repository's name (the distribution specification of the Open Container Initiative).
+_IMAGE_NAME: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+
+# A host, perhaps with a port, and the beginning of the names of repositories.
+_REGISTRY: Final = re.compile(
+    r"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+)
 
 # The keys of [dashboard] that are lists of texts.
 _DASHBOARD_LISTS: Final = ("allow", "host_names", "pipelines", "sync")
@@ -90,6 +102,19 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSource:
+    """What an image of the project is built from: the table [image.NAME].
+
+    Attributes:
+        context: the folder whose files the Dockerfile can copy, as an absolute path.
+        dockerfile: the Dockerfile, as an absolute path.
+    """
+
+    context: Path
+    dockerfile: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """The configuration of a project.
 
@@ -104,6 +129,9 @@ class Project:
         metrics: name of a metric -> which values are better.
         dashboard: key -> setting in [dashboard].
         invalid_environments: name -> error, for the environments that are not valid.
+        image_registry: the beginning of the names of all images, such as
+            `europe-west4-docker.pkg.dev/acme-ml/images`; None when images stay on this machine.
+        images: name -> source, for the project's own images.
         pipelines: name -> pipeline, for the valid tables [pipeline.X].
         invalid_pipelines: name -> error, for the tables [pipeline.X] that are not valid.
     """
@@ -119,6 +147,8 @@ class Project:
     dashboard: Mapping[str, Setting] = field(default_factory=dict)
     ignored_rules: Mapping[str, str] = field(default_factory=dict)
     invalid_environments: Mapping[str, ConfigError] = field(default_factory=dict)
+    image_registry: str | None = None
+    images: Mapping[str, ImageSource] = field(default_factory=dict)
     pipelines: Mapping[str, ProjectPipeline] = field(default_factory=dict)
     invalid_pipelines: Mapping[str, ConfigError] = field(default_factory=dict)
 
@@ -216,6 +246,8 @@ def load(
         dashboard=_dashboard(tables.dashboard, tables.environments, environ),
         ignored_rules=_ignored_rules(tables.check.get("ignore", {})),
         invalid_environments=invalid,
+        image_registry=_image_registry(tables.project.get("image_registry")),
+        images=_images(tables.images, root),
         pipelines=pipelines,
         invalid_pipelines=invalid_pipelines,
     )
@@ -275,6 +307,44 @@ def _ignored_rules(reasons: TomlTable) -> dict[str, str]:
                 hint=f'Write why the project ignores this rule: ignore = {{ {rule} = "…" }}',
             )
     return dict(reasons)
+
+
+def _image_registry(registry: str | None) -> str | None:
+    if registry is not None and not _REGISTRY.fullmatch(registry):
+        raise ConfigError(
+            f"{FILE_NAME} [project]: image_registry is {registry!r}, which is not the beginning of"
+            " the name of an image.",
+            hint=(
+                "Write the host and the path, without https:// and without a slash at the end:"
+                ' image_registry = "europe-west4-docker.pkg.dev/PROJECT/REPOSITORY"'
+            ),
+        )
+    return registry
+
+
+def _images(tables: Mapping[str, Mapping[str, str]], root: Path) -> dict[str, ImageSource]:
+    """Return the project's own images by their names.
+
+    Raises:
+        ConfigError: a name is not allowed. The files are checked when they are used.
+    """
+    images = {}
+    for name, table in tables.items():
+        if name in COMPONENT_IMAGES:
+            raise ConfigError(
+                f"{FILE_NAME}: [image.{name}] has the name of an image of kfgcp.",
+                hint=f"Choose another name. The images of kfgcp: {', '.join(COMPONENT_IMAGES)}.",
+            )
+        if not _IMAGE_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{FILE_NAME}: [image.{name}] has a name that no image can have.",
+                hint="Use lower-case letters, digits, and single . _ - between them.",
+            )
+        context = root / table.get("context", ".")
+        default_dockerfile = context / "Dockerfile"
+        dockerfile = root / table["dockerfile"] if "dockerfile" in table else default_dockerfile
+        images[name] = ImageSource(context, dockerfile)
+    return images
 
 
 def _home(text: str) -> Path:

@@ -13,7 +13,15 @@ from kfgcp.settings import TomlTable, check_types, refuse_unknown
 
 FILE_NAME: Final = "kfgcp.toml"
 
-PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str, "metrics": dict}
+PROJECT_KEYS: Final[Mapping[str, type]] = {
+    "name": str,
+    "experiment": str,
+    "image_registry": str,
+    "metrics": dict,
+}
+
+# The keys of [image.NAME]: docs/guides/images.md.
+IMAGE_KEYS: Final[Mapping[str, type]] = {"context": str, "dockerfile": str}
 
 CHECK_KEYS: Final[Mapping[str, type]] = {"ignore": dict}
 
@@ -39,18 +47,22 @@ class Tables:
         environments: the tables of the environments by their names.
         dashboard: the keys of [dashboard].
         check: the keys of [check].
+        images: the tables of the project's own images by their names.
         environment_files: the file of each environment, by its name.
         pipelines: the tables of the pipelines by their names.
         pipeline_files: the file of each pipeline, by its name.
+        image_files: the file of each image, by its name.
     """
 
     project: dict[str, Any] = field(default_factory=dict)
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
     dashboard: dict[str, Any] = field(default_factory=dict)
     check: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, dict[str, str]] = field(default_factory=dict)
     environment_files: dict[str, str] = field(default_factory=dict)
     pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
     pipeline_files: dict[str, str] = field(default_factory=dict)
+    image_files: dict[str, str] = field(default_factory=dict)
 
     def file_of(self, environment: str) -> str:
         """Return the name of the file that has an environment."""
@@ -148,7 +160,8 @@ def _matching_files(folder: Path, pattern: str) -> list[Path]:
 
 def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
     """Add the tables of the file with this name to the tables of the files before it."""
-    refuse_unknown(data, ("project", "env", "pipeline", "dashboard", "check", "include"), name)
+    keys = ("project", "env", "pipeline", "dashboard", "check", "image", "include")
+    refuse_unknown(data, keys, name)
     merged_tables = (
         ("project", tables.project, PROJECT_KEYS),
         ("dashboard", tables.dashboard, DASHBOARD_KEYS),
@@ -170,6 +183,11 @@ def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
     pipelines = _named_tables(data, "pipeline", name, tables.pipeline_files)
     tables.pipelines.update(pipelines)
     tables.pipeline_files |= dict.fromkeys(pipelines, name)
+    images = _named_tables(data, "image", name, tables.image_files)
+    for image, values in images.items():
+        check_types(values, IMAGE_KEYS, f"{name} [image.{image}]")
+    tables.images.update(images)
+    tables.image_files |= dict.fromkeys(images, name)
 
 
 def _named_tables(

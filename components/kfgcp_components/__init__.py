@@ -11,13 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kfgcp_components.data.copy_files.component import copy_files
     from kfgcp_components.data.detect_drift.component import detect_drift
     from kfgcp_components.data.ingest_table.component import ingest_table
     from kfgcp_components.data.profile_table.component import profile_table
     from kfgcp_components.data.split_table.component import split_table
     from kfgcp_components.data.validate_table.component import validate_table
     from kfgcp_components.evaluate.classifier.component import evaluate_classifier
+    from kfgcp_components.evaluate.explain.component import explain_model
+    from kfgcp_components.evaluate.gate.component import gate_model
     from kfgcp_components.evaluate.regressor.component import evaluate_regressor
+    from kfgcp_components.evaluate.slices.component import evaluate_slices
     from kfgcp_components.operate.notify.component import notify
     from kfgcp_components.operate.notify_on_exit.component import notify_on_exit
     from kfgcp_components.ship.fetch_model.component import fetch_model
@@ -27,10 +31,14 @@ if TYPE_CHECKING:
     from kfgcp_components.train.regressor.component import train_regressor
 
 __all__ = [
+    "copy_files",
     "detect_drift",
     "evaluate_classifier",
     "evaluate_regressor",
+    "evaluate_slices",
+    "explain_model",
     "fetch_model",
+    "gate_model",
     "ingest_table",
     "notify",
     "notify_on_exit",
@@ -44,10 +52,14 @@ __all__ = [
 ]
 
 _MODULES = {
+    "copy_files": "data.copy_files.component",
     "detect_drift": "data.detect_drift.component",
     "evaluate_classifier": "evaluate.classifier.component",
     "evaluate_regressor": "evaluate.regressor.component",
+    "evaluate_slices": "evaluate.slices.component",
+    "explain_model": "evaluate.explain.component",
     "fetch_model": "ship.fetch_model.component",
+    "gate_model": "evaluate.gate.component",
     "ingest_table": "data.ingest_table.component",
     "notify": "operate.notify.component",
     "notify_on_exit": "operate.notify_on_exit.component",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -44,6 +44,16 @@ class ClassPredictions:
     truth: ClassCodes
     predicted: ClassCodes
     probabilities: Probabilities | None
+
+    def take(self, positions: npt.NDArray[np.int64]) -> ClassPredictions:
+        """Return the predictions of the rows at some positions."""
+        return replace(
+            self,
+            rows=self.rows.iloc[positions],
+            truth=self.truth[positions],
+            predicted=self.predicted[positions],
+            probabilities=None if self.probabilities is None else self.probabilities[positions],
+        )
 
 
 def predict_classes(model: TableModel, table: pd.DataFrame, target: str) -> ClassPredictions:

@@ -124,7 +124,7 @@ def target_numbers(column: Column) -> npt.NDArray[np.float64]:
             f" {one_line(repr(column.iloc[0]), 40)}; a regressor needs numbers; to predict a class,"
             " use train_classifier"
         )
-    numbers = column.astype("float64").to_numpy()
+    numbers: npt.NDArray[np.float64] = column.to_numpy(dtype=np.float64)
     if not np.isfinite(numbers).all():
         raise ValueError(
             f"target column {name!r} contains infinity; leave these rows out, or replace the values"

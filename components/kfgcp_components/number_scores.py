@@ -32,6 +32,12 @@ class NumberPredictions:
     truth: Numbers
     predicted: Numbers
 
+    def take(self, positions: npt.NDArray[np.int64]) -> NumberPredictions:
+        """Return the predictions of the rows at some positions."""
+        return NumberPredictions(
+            self.rows.iloc[positions], self.truth[positions], self.predicted[positions]
+        )
+
 
 def predict_numbers(model: TableModel, table: pd.DataFrame, target: str) -> NumberPredictions:
     """Predict the rows of a table that have a target.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from kfgcp import Project, Run, Spec, UsageError, Workspace
+from kfgcp.deploy.images.pins import pin_images
 from kfgcp.spec.compile_process import compile_elsewhere
 from kfgcp.spec.load import load
 
@@ -88,8 +89,10 @@ def compile_source(workspace: Workspace, key: str, sources: Sequence[PipelineSou
     project = workspace.project
     file = project.root / key.partition(".py:")[0]
     if file.suffix == ".yaml":
-        return replace(load(str(file)), origin=str(file))
-    return compile_elsewhere(str(project.root / key), project.root)
+        spec = replace(load(str(file)), origin=str(file))
+    else:
+        spec = compile_elsewhere(str(project.root / key), project.root)
+    return pin_images(spec, lambda: project)
 
 
 def _find_in_files(project: Project) -> Iterator[str]:

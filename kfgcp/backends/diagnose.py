@@ -18,10 +18,15 @@ from kfgcp.errors import KfgcpError
 _SHOWN_KEYS = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpoint")
 
 
+def _no_checks(env: config.Environment) -> Sequence[Check]:
+    return ()
+
+
 def diagnose(
     read_project: Callable[[], config.Project],
     name: str | None = None,
     images: Sequence[str] | None = None,
+    first_checks: Callable[[config.Environment], Sequence[Check]] = _no_checks,
 ) -> Iterator[Finding]:
     """Yield the findings about an environment, up to the first check that fails.
 
@@ -31,6 +36,7 @@ def diagnose(
         read_project: returns the configuration. An error that it raises becomes the only finding.
         name: the name of the environment, None for the default environment of the project.
         images: the images of the pipeline that will run, None when no pipeline is chosen yet.
+        first_checks: returns checks that come before those of the backend.
     """
     try:
         project = read_project()
@@ -52,7 +58,7 @@ def diagnose(
             problem,
             "Other backends work. Update or remove the package of this backend.",
         )
-    yield from run_checks(checks)
+    yield from run_checks(list(first_checks(env)) + list(checks))
 
 
 def _describe_environment(project: config.Project, env: config.Environment) -> str:

@@ -24,7 +24,7 @@ def require_docker(graph: Graph, options: RunOptions) -> bool:
     component = _find_component_in_docker(graph, options)
     if component is None:
         return False
-    from kfgcp.engine.executors.docker import connect
+    from kfgcp.services.docker_engine import connect
 
     try:
         connect().close()

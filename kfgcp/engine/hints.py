@@ -100,7 +100,7 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
         return (
             f"{local_module.place} is on this machine, but a task gets only the function of the"
             " component: move the code into the function, or build it into the image of the"
-            " component (target_image)."
+            " component, as in docs/guides/images.md."
         )
     if exception.raised_in == COMPONENTS:
         return f"The ready-made components need an extra: {MissingExtra.installing('components')}"

@@ -25,6 +25,9 @@ from kfgcp.spec.graph import Constant, Importer
 # (v2/driver/k8s.go).
 _NOT_PULLED: Final = "argostub/"
 
+# The tag that kfgcp gives to an image of the project (kfgcp/deploy/images/catalogue.py).
+_CONTENT_TAG: Final = LazyPattern(r"c-[0-9a-f]{12}")
+
 # The name of the package, its extras and the rest: `kfp[kubernetes]`, `==2.16.0`.
 _REQUIREMENT: Final = LazyPattern(
     r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*(?P<rest>.*)"
@@ -88,7 +91,9 @@ def _movable_image(context: ComponentContext) -> str:
         return ""
     # An image with {{ is an input of the task.
     is_known = "{{" not in container.image
-    return container.image if is_known and "@" not in container.image else ""
+    # The tag of an image of the project is a digest of its content.
+    is_fixed = "@" in container.image or _CONTENT_TAG.fullmatch(_tag(container.image))
+    return container.image if is_known and not is_fixed else ""
 
 
 def _tag(image: str) -> str:

@@ -21,6 +21,9 @@ from kfgcp.testing.server import Request, Response
 
 T = TypeVar("T")
 
+SortKey = tuple[Any, ...]
+"""The key that a list is sorted by. Its items can be written as JSON."""
+
 JsonBody = dict[str, Any]
 """A JSON object of a request or an answer. Unlike a JsonObject, it may be changed."""
 
@@ -175,7 +178,7 @@ def check_fields(body: JsonObject, allowed: Sequence[str]) -> None:
 
 def list_page(
     items: Sequence[T],
-    key: Callable[[T], tuple[Any, ...]],
+    key: Callable[[T], SortKey],
     *,
     size: str | int | None,
     token: str | None,
@@ -232,7 +235,7 @@ def page_body(field: str, items: Sequence[object], token: str) -> JsonBody:
     return body
 
 
-def _read_token(token: str, scope_digest: str) -> tuple[Any, ...]:
+def _read_token(token: str, scope_digest: str) -> SortKey:
     """Return the sort key in a page token. Raise 400 if the token belongs to another list."""
     try:
         token_scope, last_key = json.loads(base64.urlsafe_b64decode(token))

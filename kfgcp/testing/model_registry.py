@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import protos
@@ -28,6 +28,7 @@ from kfgcp.testing.filters import (
 from kfgcp.testing.google import (
     GoogleError,
     JsonBody,
+    SortKey,
     camel_case,
     check_fields,
     check_query,
@@ -390,9 +391,7 @@ def _touch(version: ModelVersion) -> None:
     version["etag"] = digest[:16]
 
 
-def _build_sort_key(
-    order: str, allowed: tuple[str, ...]
-) -> Callable[[ModelVersion], tuple[Any, ...]]:
+def _build_sort_key(order: str, allowed: tuple[str, ...]) -> Callable[[ModelVersion], SortKey]:
     """Return the sort key for an `orderBy`. Without one, the newest comes first (a guess)."""
     name, _, direction = (order or "create_time desc").strip().partition(" ")
     name = camel_case(name)

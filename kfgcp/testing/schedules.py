@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.errors import UsageError
 from kfgcp.spec.json_values import JsonObject
@@ -28,6 +28,7 @@ from kfgcp.testing.filters import (
 from kfgcp.testing.google import (
     GoogleError,
     JsonBody,
+    SortKey,
     camel_case,
     check_fields,
     check_query,
@@ -341,7 +342,7 @@ def _set_next_run(schedule: Schedule) -> None:
         schedule["nextRunTime"] = format_time(due.timestamp())
 
 
-def _build_sort_key(order: str) -> Callable[[Schedule], tuple[Any, ...]]:
+def _build_sort_key(order: str) -> Callable[[Schedule], SortKey]:
     """Return the sort key for an `orderBy`. The default is the newest schedule first."""
     name, _, direction = (order or "create_time desc").strip().partition(" ")
     name = camel_case(name)

@@ -79,7 +79,7 @@ class _ConditionNotMet(Exception):
     """The object exists, but the request wants to create it."""
 
 
-def _conditional_storage(storage_class: Any) -> Any:
+def _conditional_storage(storage_class: type) -> type:
     """Return a subclass of the emulated storage that can refuse to replace an object."""
 
     class Conditional(storage_class):  # type: ignore[misc]
@@ -88,7 +88,12 @@ def _conditional_storage(storage_class: Any) -> Any:
         must_create = False
 
         def create_file(
-            self, bucket_name: str, file_name: str, content: Any, file_obj: Any, file_id: Any = None
+            self,
+            bucket_name: str,
+            file_name: str,
+            content: bytes,
+            file_obj: object,
+            file_id: str | None = None,
         ) -> None:
             if self.must_create and file_name in self.objects.get(bucket_name, {}):
                 raise _ConditionNotMet

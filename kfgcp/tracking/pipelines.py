@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kfgcp.config_pipelines import ProjectPipeline, is_pipeline_name
+from kfgcp.deploy.images.pins import pin_images
 from kfgcp.errors import UsageError
 from kfgcp.model import JsonValue, Run
 from kfgcp.spec.diff import Change
@@ -98,7 +99,9 @@ def spec_of(workspace: OpenProject, run: Run) -> Spec:
 
 
 def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | None = None) -> Spec:
-    """Load and check a pipeline.
+    """Load and check a pipeline, and pin its images.
+
+    A recorded pipeline and one from Artifact Registry keep their images, and so their version.
 
     Args:
         workspace: the project.
@@ -116,14 +119,14 @@ def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | Non
     # A pipeline of kfgcp.toml wins over a file or folder with the same name. Such a file could not
     # be a pipeline: it has no ending.
     if isinstance(pipeline, str) and is_pipeline_name(pipeline):
-        return load_named_pipeline(project, pipeline, env)
+        return pin_images(load_named_pipeline(project, pipeline, env), lambda: project)
     if isinstance(pipeline, str) and "://" in pipeline:
         # Only addresses need the modules for requests, and start-up time counts.
         from kfgcp.backends.vertex.templates import is_template, load_template
 
         if is_template(pipeline):
             return load_template(pipeline, project.env(env))
-    return load(pipeline)
+    return pin_images(load(pipeline), lambda: project)
 
 
 def find_entry(workspace: OpenProject, pipeline: PipelineLike) -> ProjectPipeline | None:

@@ -16,7 +16,9 @@ from kfgcp.backends.base import (
     SupportsForeground,
     capability,
 )
+from kfgcp.backends.registry import runs_here
 from kfgcp.config import Environment
+from kfgcp.deploy.images.pins import check_images
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.machine import current_folder
 from kfgcp.model import Run
@@ -259,8 +261,12 @@ def notes_of(workspace: OpenProject, backend: Backend, request: SubmitRequest) -
 
     Raises:
         Unsupported: a rule says that the pipeline cannot run.
+        UsageError: an image of the pipeline is not pinned, and the run is for a real service.
     """
-    return list(check_before_run(workspace.project, request)) + list(backend.notes(request))
+    env = workspace.project.env(request.options.env)
+    image_notes = check_images(request.spec, env, is_local=runs_here(env.backend))
+    rule_notes = check_before_run(workspace.project, request)
+    return image_notes + list(rule_notes) + list(backend.notes(request))
 
 
 def start(

@@ -29,6 +29,7 @@ _METHODS_ONLY: Final = frozenset(
     {
         "default",
         "deleted_artifacts",
+        "images",
         "load_pipeline",
         "plan",
         "renewed",

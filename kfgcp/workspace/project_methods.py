@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfgcp.config import FILE_NAME
+from kfgcp.deploy.images.pins import pin_images
 from kfgcp.spec.load import Spec, load
 from kfgcp.tracking import pipelines
 from kfgcp.tracking.choose import as_list
@@ -15,7 +16,9 @@ from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 
 if TYPE_CHECKING:
-    from kfgcp.diagnosis.checks import Finding
+    from kfgcp.config import Environment
+    from kfgcp.deploy.images.images import Images
+    from kfgcp.diagnosis.checks import Check, Finding
     from kfgcp.environments import Imported
     from kfgcp.project_templates import Template
     from kfgcp.rules.report import Report
@@ -27,6 +30,8 @@ class ProjectMethods(OpenProject):
 
     def compile(self, pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
         """Compile and check a pipeline, and write it to a file when `output` is given.
+
+        Names of the project's images are replaced by pinned references, see `Workspace.images`.
 
         Args:
             pipeline: the name of a pipeline in kfgcp.toml, `file.py`, `file.py:function`, a
@@ -40,6 +45,7 @@ class ProjectMethods(OpenProject):
         Raises:
             ConfigError: kfgcp.toml has no pipeline with this name.
             SpecError: it does not compile or is not a valid spec.
+            ConfigError: it names an image of the project that cannot be read.
 
         Example::
 
@@ -50,13 +56,25 @@ class ProjectMethods(OpenProject):
         elif pipelines.find_entry(self, pipeline) is not None:
             spec = pipelines.load_pipeline(self, pipeline)
         else:
-            spec = load(pipeline)
+            spec = pin_images(load(pipeline), lambda: self.project)
         if output is not None:
             # Imported only here, because this module imports PyYAML, which is slow.
             from kfgcp.spec.write import write
 
             write(spec, Path(output))
         return spec
+
+    @property
+    def images(self) -> Images:
+        """The images of the project: list, lock, build and push them.
+
+        Example::
+
+            kfgcp.Workspace.default().images.push("tabular")[0].reference
+        """
+        from kfgcp.deploy.images.images import Images
+
+        return Images(lambda: self.project)
 
     def load_pipeline(self, pipeline: str | Path, env: str | None = None) -> Spec:
         """Load and check a pipeline without starting it.
@@ -163,6 +181,8 @@ class ProjectMethods(OpenProject):
             # True
         """
         from kfgcp.backends.diagnose import diagnose
+        from kfgcp.backends.registry import runs_here
+        from kfgcp.deploy.images.pins import doctor_checks
         from kfgcp.spec.graph import build
 
         images = None
@@ -170,8 +190,13 @@ class ProjectMethods(OpenProject):
             pipeline = self.load_pipeline(pipeline, env)
         if pipeline is not None:
             images = build(pipeline.pipeline_spec).images
+
+        def image_checks(environment: Environment) -> Sequence[Check]:
+            is_local = runs_here(environment.backend)
+            return doctor_checks(images or (), environment, is_local=is_local)
+
         findings = []
-        for finding in diagnose(lambda: self.project, env, images):
+        for finding in diagnose(lambda: self.project, env, images, image_checks):
             notice(finding)
             findings.append(finding)
         return findings

@@ -118,7 +118,10 @@ def test_disagreements_are_counted(tool: ModuleType) -> None:
         ("my.package.OddError", "its program failed"),
         ("the container of python:3.12 exited with code 127", "this machine lacks something"),
         ("ModuleNotFoundError: No module named 'torch'", "this machine lacks something"),
-        ("the image a is not here and cannot be pulled: x", "this machine lacks something"),
+        (
+            "the image a is not on this machine and cannot be pulled: x",
+            "this machine lacks something",
+        ),
         ("DB comes from the secret 'db' on a cluster; here, set", "this machine lacks something"),
         ("the output 'n' must be NUMBER_INTEGER, but is \"x\"", "refused"),
         ("the condition cannot be evaluated: ValueError: x", "refused"),

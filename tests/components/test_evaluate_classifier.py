@@ -16,38 +16,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from column_models import ColumnClassifier, WithoutProbabilities
 from kfgcp_components import evaluate_classifier
 from kfgcp_components.evaluate.classifier.logic import evaluate, roc_points
 from kfgcp_components.models import Model, read_model, write_model
-from kfgcp_components.models.model import Label, Task
-from kfgcp_components.tables import Column, write_parquet
+from kfgcp_components.tables import write_parquet
 from kfgcp_components.train.classifier.logic import train
-
-
-class ColumnModel:
-    """A model whose probabilities are columns of the table, one per class."""
-
-    task: Task = "classification"
-    target = "label"
-
-    def __init__(self, *classes: Label) -> None:
-        self.classes: list[Label] | None = list(classes)
-        self.labels = np.array(classes)
-        self.columns = dict.fromkeys([f"p{i}" for i in range(len(classes))], "numeric")
-
-    def predict_proba(self, table: pd.DataFrame) -> pd.DataFrame | None:
-        return self.probabilities(table)
-
-    def predict(self, table: pd.DataFrame) -> Column:
-        return pd.Series(self.labels[self.probabilities(table).to_numpy().argmax(axis=1)])
-
-    def probabilities(self, table: pd.DataFrame) -> pd.DataFrame:
-        return table[list(self.columns)]
-
-
-class WithoutProbabilities(ColumnModel):
-    def predict_proba(self, table: pd.DataFrame) -> pd.DataFrame | None:
-        return None
 
 
 def trained_model(table: pd.DataFrame, folder: Path) -> Model:
@@ -72,7 +46,7 @@ SIX_ROWS = make_test_set(["a", "a", "a", "b", "b", "b"], [0.1, 0.2, 0.6, 0.4, 0.
 
 
 def test_a_case_computed_by_hand() -> None:
-    result = evaluate(ColumnModel("a", "b"), SIX_ROWS, "label")
+    result = evaluate(ColumnClassifier("a", "b"), SIX_ROWS, "label")
     assert result.metrics == pytest.approx(
         {
             "accuracy": 4 / 6,
@@ -162,7 +136,7 @@ def test_three_classes_agree_with_scikit_learn_on_real_data(tmp_path: Path) -> N
 def test_ten_classes_keep_the_numeric_order_of_their_labels() -> None:
     labels = list(range(1, 11))
     frame = pd.DataFrame(np.eye(10), columns=[f"p{i}" for i in range(10)]).assign(label=labels)
-    result = evaluate(ColumnModel(*labels), frame, "label")
+    result = evaluate(ColumnClassifier(*labels), frame, "label")
     assert result.categories == [str(label) for label in labels]
     assert result.confusion == np.eye(10, dtype=int).tolist()
     assert result.metrics["log_loss"] == pytest.approx(0, abs=1e-9)
@@ -170,7 +144,7 @@ def test_ten_classes_keep_the_numeric_order_of_their_labels() -> None:
 
 def test_a_class_missing_from_the_test_set_is_noted_and_what_it_makes_undefined_left_out() -> None:
     result = evaluate(
-        ColumnModel("a", "b"), make_test_set(["a", "a", "a"], [0.1, 0.2, 0.3]), "label"
+        ColumnClassifier("a", "b"), make_test_set(["a", "a", "a"], [0.1, 0.2, 0.3]), "label"
     )
     assert result.metrics.keys() == {"accuracy", "balanced_accuracy", "log_loss"}
     assert result.confusion == [[3, 0], [0, 0]]
@@ -180,7 +154,7 @@ def test_a_class_missing_from_the_test_set_is_noted_and_what_it_makes_undefined_
 
 
 def test_precision_without_a_positive_prediction_is_left_out() -> None:
-    result = evaluate(ColumnModel("a", "b"), make_test_set(["a", "b"], [0.1, 0.2]), "label")
+    result = evaluate(ColumnClassifier("a", "b"), make_test_set(["a", "b"], [0.1, 0.2]), "label")
     assert "precision" not in result.metrics
     assert result.metrics["recall"] == 0
     assert "precision is undefined on this test set and left out" in result.notes
@@ -195,7 +169,7 @@ def test_one_of_three_classes_missing_averages_roc_auc_over_the_others() -> None
             "label": ["a", "b", "a"],
         }
     )
-    result = evaluate(ColumnModel("a", "b", "c"), frame, "label")
+    result = evaluate(ColumnClassifier("a", "b", "c"), frame, "label")
     assert result.metrics["roc_auc"] == 1.0
     assert result.metrics["accuracy"] == 1.0
     assert result.notes == ["these classes have no rows in the test set: c"]
@@ -203,7 +177,7 @@ def test_one_of_three_classes_missing_averages_roc_auc_over_the_others() -> None
 
 def test_a_class_the_model_never_saw_counts_as_wrong_and_leaves_log_loss_out() -> None:
     frame = make_test_set(["a", "b", "zebra", "alien"], [0.1, 0.9, 0.8, 0.3])
-    result = evaluate(ColumnModel("a", "b"), frame, "label")
+    result = evaluate(ColumnClassifier("a", "b"), frame, "label")
     assert result.categories == ["a", "b", "alien", "zebra"]
     assert result.confusion == [[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
     assert result.metrics["accuracy"] == 0.5
@@ -242,13 +216,13 @@ def test_a_test_set_without_a_needed_column_or_target_is_refused(tmp_path: Path)
     with pytest.raises(ValueError, match="lacks columns that the model was trained with: p1"):
         evaluate(model, SIX_ROWS.drop(columns="p1"), "label")
     with pytest.raises(ValueError, match=r"no target column 'lable' .* Did you mean 'label'\?"):
-        evaluate(ColumnModel("a", "b"), SIX_ROWS, "lable")
+        evaluate(ColumnClassifier("a", "b"), SIX_ROWS, "lable")
     with pytest.raises(ValueError, match="none of the 6 rows of the test set has a value"):
-        evaluate(ColumnModel("a", "b"), SIX_ROWS.assign(label=None), "label")
+        evaluate(ColumnClassifier("a", "b"), SIX_ROWS.assign(label=None), "label")
 
 
 def test_a_model_of_numbers_is_refused() -> None:
-    model = ColumnModel("a", "b")
+    model = ColumnClassifier("a", "b")
     model.classes = None
     with pytest.raises(ValueError, match="predicts numbers, not classes; use evaluate_regressor"):
         evaluate(model, SIX_ROWS, "label")

@@ -17,11 +17,11 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
+from column_models import ColumnRegressor
 from kfgcp_components import evaluate_regressor, train_regressor
 from kfgcp_components.evaluate.regressor.logic import evaluate
 from kfgcp_components.models import read_model
-from kfgcp_components.models.model import Label, Task
-from kfgcp_components.tables import Column, write_parquet
+from kfgcp_components.tables import write_parquet
 from kfgcp_components.train.classifier.logic import train as train_classifier
 from kfgcp_components.train.regressor.logic import train
 
@@ -30,23 +30,6 @@ QUICK: dict[str, dict[str, Any]] = {
     "gradient_boosting": {"max_iter": 10},
     "random_forest": {"n_estimators": 10},
 }
-
-
-class ColumnModel:
-    """A regressor whose prediction is a column of the table."""
-
-    task: Task = "regression"
-    target = "y"
-
-    def __init__(self, classes: list[Label] | None = None) -> None:
-        self.classes = classes
-        self.columns = {"p": "numeric"}
-
-    def predict(self, table: pd.DataFrame) -> Column:
-        return table["p"]
-
-    def predict_proba(self, table: pd.DataFrame) -> pd.DataFrame | None:
-        return None
 
 
 def make_table(rows: int = 120) -> pd.DataFrame:
@@ -167,7 +150,7 @@ def test_metrics_computed_by_hand() -> None:
     assert errors == [0.5, -0.5, 0.0, -1.0, -0.25]
     total = sum((y - 3.1) ** 2 for y in TRUTH)
     squares = 0.25 + 0.25 + 0 + 1 + 0.0625
-    result = evaluate(ColumnModel(), table, "y")
+    result = evaluate(ColumnRegressor(), table, "y")
     assert result.metrics == pytest.approx(
         {
             "r2": 1 - squares / total,
@@ -187,7 +170,7 @@ def test_metrics_agree_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(100, 20, 5000)
     predicted = truth + rng.normal(1, 5, 5000)
-    metrics = evaluate(ColumnModel(), pd.DataFrame({"y": truth, "p": predicted}), "y").metrics
+    metrics = evaluate(ColumnRegressor(), pd.DataFrame({"y": truth, "p": predicted}), "y").metrics
     assert metrics == pytest.approx(
         {
             "r2": score.r2_score(truth, predicted),
@@ -203,7 +186,7 @@ def test_metrics_agree_with_scikit_learn() -> None:
 
 
 def test_undefined_metrics_are_left_out_with_a_note() -> None:
-    result = evaluate(ColumnModel(), pd.DataFrame({"y": [0.0, 0.0], "p": [1.0, 2.0]}), "y")
+    result = evaluate(ColumnRegressor(), pd.DataFrame({"y": [0.0, 0.0], "p": [1.0, 2.0]}), "y")
     assert result.metrics.keys() == {"rmse", "mae", "median_absolute_error", "max_error"}
     assert result.notes == [
         "r2 is left out: it is undefined when all true numbers are equal",
@@ -215,13 +198,13 @@ def test_undefined_metrics_are_left_out_with_a_note() -> None:
 def test_a_test_set_that_cannot_be_measured_is_refused() -> None:
     table = pd.DataFrame({"y": TRUTH, "p": PREDICTED})
     with pytest.raises(ValueError, match="predicts classes, not numbers; use evaluate_classifier"):
-        evaluate(ColumnModel(["a", "b"]), table, "y")
+        evaluate(ColumnRegressor(["a", "b"]), table, "y")
     with pytest.raises(ValueError, match="none of the 5 rows of the test set has a value"):
-        evaluate(ColumnModel(), table.assign(y=None), "y")
+        evaluate(ColumnRegressor(), table.assign(y=None), "y")
     with pytest.raises(ValueError, match="no target column 'z'"):
-        evaluate(ColumnModel(), table, "z")
+        evaluate(ColumnRegressor(), table, "z")
     with pytest.raises(ValueError, match="target column 'y' holds text"):
-        evaluate(ColumnModel(), table.assign(y="a"), "y")
+        evaluate(ColumnRegressor(), table.assign(y="a"), "y")
 
 
 def test_the_component_logs_finite_json(tmp_path: Path) -> None:

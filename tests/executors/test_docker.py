@@ -275,3 +275,31 @@ def pipeline():
     assert "No Docker engine answers" in caught.value.message
     assert "\n" not in caught.value.message
     assert not (home / ".kfgcp" / "artifacts").exists()
+
+
+@pytest.mark.usefixtures("docker")
+def test_a_container_sees_the_files_that_its_parameters_name(execute: Execute, home: Path) -> None:
+    (home / "data").mkdir()
+    (home / "data" / "named.txt").write_text("named")
+    (home / "data" / "other.txt").write_text("other")
+    (home.parent / "outside.txt").write_text("outside")
+    run = execute(
+        HEAD
+        + """
+LOOK = 'cd "$KFGCP_SUBMIT_DIR"; cat data/named.txt; ls data; ls; ls ..; echo > data/named.txt'
+
+@dsl.container_component
+def look(inside: str, outside: str, all: str, odd: str):
+    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", LOOK])
+
+@dsl.pipeline(name="look")
+def pipeline():
+    look(inside="data/named.txt", outside="../outside.txt", all=".", odd="no such file")
+""",
+    )
+    log = (home / ".kfgcp" / "logs" / run.run_id / "look" / "1.log").read_text()
+    assert run.state is RunState.FAILED
+    assert "namednamed.txt\n" in log
+    assert "other.txt" not in log
+    assert "outside.txt" not in log
+    assert "Read-only file system" in log

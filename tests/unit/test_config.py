@@ -137,18 +137,18 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
         (
             "[projetc]\n",
             "kfgcp.toml: unknown key 'projetc'.",
-            "Did you mean 'project'? Known keys: check, dashboard, env, include, pipeline,"
+            "Did you mean 'project'? Known keys: check, dashboard, env, image, include, pipeline,"
             " project.",
         ),
         (
             "zzz = 1\n",
             "kfgcp.toml: unknown key 'zzz'.",
-            "Known keys: check, dashboard, env, include, pipeline, project.",
+            "Known keys: check, dashboard, env, image, include, pipeline, project.",
         ),
         (
             '[project]\nexperimnt = "x"\n',
             "kfgcp.toml [project]: unknown key 'experimnt'.",
-            "Did you mean 'experiment'? Known keys: experiment, metrics, name.",
+            "Did you mean 'experiment'? Known keys: experiment, image_registry, metrics, name.",
         ),
         (
             '[env.local]\nbackend = "local"\nmax_paralel = 1\n',
@@ -208,6 +208,27 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
             '[env.local]\nbackend = "local"\nmax_parallel = 0\n',
             "kfgcp.toml [env.local]: max_parallel must be at least 1.",
             "",
+        ),
+        (
+            '[project]\nimage_registry = "https://docker.acme.example/"\n',
+            "kfgcp.toml [project]: image_registry is 'https://docker.acme.example/', which is not"
+            " the beginning of the name of an image.",
+            None,
+        ),
+        (
+            "[image.tabular]\n",
+            "kfgcp.toml: [image.tabular] has the name of an image of kfgcp.",
+            "Choose another name. The images of kfgcp: base, gcp, tabular.",
+        ),
+        (
+            "[image.Shop]\n",
+            "kfgcp.toml: [image.Shop] has a name that no image can have.",
+            "Use lower-case letters, digits, and single . _ - between them.",
+        ),
+        (
+            '[image.shop]\ncontxt = "."\n',
+            "kfgcp.toml [image.shop]: unknown key 'contxt'.",
+            "Did you mean 'context'? Known keys: context, dockerfile.",
         ),
         (
             VERTEX.replace("gs://b", "bucket/runs"),

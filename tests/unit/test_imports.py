@@ -290,9 +290,10 @@ def test_every_verb_of_the_command_has_its_function() -> None:
     of_their_own = {
         "testing",
         "env",
+        "images",
         "template",
-    }  # kfgcp.testing is a package, `env import` is kfgcp.import_env, and `template list` is
-    # kfgcp.templates
+    }  # kfgcp.testing is a package, `env import` is kfgcp.import_env, `template list` is
+    # kfgcp.templates, and `images` is an attribute
     assert set(verb_names()) - of_their_own <= set(dir(importlib.import_module("kfgcp")))
 
 

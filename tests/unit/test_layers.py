@@ -46,6 +46,7 @@ LAYERS = [
     {"engine"},
     {"diagnosis"},
     {"backends"},
+    {"deploy"},
     {"tracking", "hooks"},
     {"workspace", "scaffold", "project_templates", "environments"},
     {"api", "testing"},

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kfgcp_components.messages import one_line
 from kfgcp_components.registries.base import (
@@ -18,6 +18,9 @@ from kfgcp_components.registries.base import (
 )
 from kfgcp_components.registries.folder import check_alias
 from kfgcp_components.storage import open_store
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
 
 # The address of a stand-in of Vertex AI, as STORAGE_EMULATOR_HOST is for Cloud Storage.
 EMULATOR_VARIABLE = "AIPLATFORM_EMULATOR_HOST"
@@ -39,6 +42,13 @@ _UPLOAD_TIMEOUT = 1800
 T = TypeVar("T")
 
 
+class ModelVersion(Protocol):
+    """A Model of aiplatform_v1: a version of a model."""
+
+    version_id: str
+    artifact_uri: str
+
+
 class VertexRegistry:
     """The models of a project in a location."""
 
@@ -51,7 +61,10 @@ class VertexRegistry:
             ) from None
         self._types = aiplatform_v1
         self._parent = f"projects/{project}/locations/{location}"
-        self._client = _build_client(aiplatform_v1.ModelServiceClient, location)
+        endpoint, credentials = _connection(location)
+        self._client = aiplatform_v1.ModelServiceClient(
+            transport="rest", client_options={"api_endpoint": endpoint}, credentials=credentials
+        )
 
     def register(self, name: str, model: ModelFiles, details: Details) -> Version:
         """Return the version with the files of a model. Add the version when it is missing."""
@@ -159,17 +172,17 @@ class VertexRegistry:
             lambda: self._client.delete_model_version(name=version.resource).result(),
         )
 
-    # Any, because the types of the package are not known to type checkers.
-    def _get(self, label: str) -> Any:
+    def _get(self, label: str) -> ModelVersion | None:
         """Return the answer for a model or one of its versions, or None without it."""
         from google.api_core.exceptions import NotFound
 
         try:
-            return self._client.get_model(name=self._model(label))
+            version: ModelVersion = self._client.get_model(name=self._model(label))
         except NotFound:
             return None
         except Exception as error:
             raise _refused(f"read {label}", error) from error
+        return version
 
     def _call(self, what: str, request: Callable[[], T]) -> T:
         """Return the answer of a request. what: the request in words, for the error."""
@@ -178,7 +191,7 @@ class VertexRegistry:
         except Exception as error:
             raise _refused(what, error) from error
 
-    def _version(self, name: str, answer: Any) -> Version:
+    def _version(self, name: str, answer: ModelVersion) -> Version:
         resource = f"{self._model(name)}@{answer.version_id}"
         return Version(name, answer.version_id, resource, answer.artifact_uri)
 
@@ -190,16 +203,14 @@ def _refused(what: str, error: Exception) -> RegistryError:
     return RegistryError(f"Vertex AI cannot {what}: {one_line(error)}")
 
 
-def _build_client(client_class: Any, location: str) -> Any:
-    """Return the client for a location, or for the stand-in in AIPLATFORM_EMULATOR_HOST."""
+def _connection(location: str) -> tuple[str, Credentials | None]:
+    """Return the address of a location, or of the stand-in in AIPLATFORM_EMULATOR_HOST.
+
+    The credentials are None for the service, so that the client finds those of the task.
+    """
     from google.auth.credentials import AnonymousCredentials
 
     emulator = os.environ.get(EMULATOR_VARIABLE)
     if emulator:
-        return client_class(
-            transport="rest",
-            client_options={"api_endpoint": emulator},
-            credentials=AnonymousCredentials(),
-        )
-    endpoint = f"{location}-aiplatform.googleapis.com"
-    return client_class(transport="rest", client_options={"api_endpoint": endpoint})
+        return emulator, AnonymousCredentials()
+    return f"{location}-aiplatform.googleapis.com", None

@@ -109,7 +109,7 @@ def docker() -> str | Aside:
 
     Without an engine the result is an `Aside`: a dash instead of an error.
     """
-    from kfgcp.engine.executors.docker import connect
+    from kfgcp.services.docker_engine import connect
 
     try:
         client = connect()

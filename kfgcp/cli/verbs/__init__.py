@@ -44,6 +44,7 @@ _ORDER: Final = (
     "doctor",
     "template",
     "init",
+    "images",
     "env",
     "testing",
 )

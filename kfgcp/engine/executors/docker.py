@@ -13,9 +13,10 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from kfgcp import private
+from kfgcp import file_uris, private
 from kfgcp.engine import orphans
 from kfgcp.engine.executors import container_credentials as credentials
 from kfgcp.engine.executors import ownership
@@ -23,9 +24,13 @@ from kfgcp.engine.executors.base import Attempt, AttemptEnded, Command, Containe
 from kfgcp.engine.executors.pip_command import hide_index_passwords
 from kfgcp.engine.hints import exception_in_log
 from kfgcp.engine.logs import log_tail
-from kfgcp.errors import MissingExtra, Unsupported
+from kfgcp.errors import Unsupported
 from kfgcp.machine import start_thread
 from kfgcp.semantics.placeholders import MOUNTS
+from kfgcp.services.docker_engine import connect, explain
+
+if TYPE_CHECKING:
+    from docker.models.images import Image as LocalImage
 
 LABEL: Final = "kfgcp.run"
 """The label of a container with the id of its run."""
@@ -33,38 +38,23 @@ LABEL: Final = "kfgcp.run"
 # Names of init programs in the error messages of container engines that do not have one.
 _NO_INIT: Final = re.compile(r"docker-init|tini|catatonit|container-init|init binary")
 
+READ_ONLY_LABEL: Final = "dev.kfgcp.read-only-root"
+"""The label of an image whose programs write only below /tmp. Its containers get a read-only root,
+as in a cluster with strict rules."""
+
+# An image of the project that nobody has pushed, see kfgcp/deploy/images/catalogue.py.
+_CONTENT_TAG: Final = re.compile(r"(?P<name>[^/:]+):c-[0-9a-f]{12}\Z")
+
 # 128 + SIGKILL, as a shell reports it. The kernel sends SIGKILL to a container that exceeds its
 # memory limit.
 _KILLED: Final = 137
 
+# The most bytes of a path on Linux (PATH_MAX).
+_MAX_PATH: Final = 4096
+
 Binds = dict[str, dict[str, str]]
 """The files and folders of this machine in a container. The key is the path on this machine. The
 value has `bind`, the path in the container, and `mode`, "rw" or "ro"."""
-
-
-def connect() -> Any:
-    """Return a client of the Docker engine of this machine.
-
-    Raises:
-        MissingExtra: the docker package is not installed.
-        Unsupported: no Docker engine answers.
-    """
-    try:
-        import docker
-    except ImportError:
-        raise MissingExtra("Running containers", "docker") from None
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        raise Unsupported(
-            f"No Docker engine answers: {_one_line(error)}",
-            hint=(
-                "Start Docker, or set DOCKER_HOST. Lightweight Python components do not need"
-                " Docker."
-            ),
-        ) from None
-    return client
 
 
 def remove_containers(run_id: str) -> None:
@@ -159,7 +149,7 @@ class DockerExecutor:
         except Unsupported as error:
             message = error.message
         except Exception as error:
-            message = f"the container failed to run: {_one_line(error)}"
+            message = f"the container failed to run: {explain(error)}"
         exception = exception_in_log(log_tail(attempt.log)) if message is not None else None
         self._emit(AttemptEnded(attempt.id, message, exception=exception))
 
@@ -258,20 +248,32 @@ class DockerExecutor:
         Raises:
             Unsupported: the image cannot be pulled.
         """
+        labels = self._find_or_pull(image).labels
+        if labels.get(READ_ONLY_LABEL) == "true":
+            options |= {"read_only": True, "tmpfs": {"/tmp": ""}}  # noqa: S108
+        return self._client.containers.create(image, **options)
+
+    def _find_or_pull(self, image: str) -> LocalImage:
         from docker.errors import APIError, ImageNotFound
 
         try:
-            return self._client.containers.create(image, **options)
+            return self._client.images.get(image)
         except ImageNotFound:
-            try:
-                self._client.images.pull(image)
-            except APIError as error:
-                problem = (
-                    f"the image {image} is not on this machine and cannot be pulled:"
-                    f" {_one_line(error)}"
-                )
-                raise Unsupported(problem) from None
-            return self._client.containers.create(image, **options)
+            pass
+        try:
+            self._client.images.pull(image)
+            return self._client.images.get(image)
+        except APIError as error:
+            problem = (
+                f"the image {image} is not on this machine and cannot be pulled: {explain(error)}"
+            )
+        built = _CONTENT_TAG.search(image)
+        if built is not None:
+            name = built["name"].removeprefix("components-")
+            problem = (
+                f"the image {image} is not on this machine: build it with kfgcp images build {name}"
+            )
+        raise Unsupported(problem)
 
 
 class _NoInitError(Exception):
@@ -308,7 +310,8 @@ def _volumes(attempt: Attempt, settings: Containers) -> Binds:
         writable.add(str(settings.workspace))
     for path in writable:
         binds[path] = {"bind": path, "mode": "rw"}
-    for path in _input_paths(attempt) - writable:
+    readable = _input_paths(attempt) | _parameter_paths(attempt, settings.home)
+    for path in readable - writable:
         binds[path] = {"bind": path, "mode": "ro"}
     if settings.credentials:
         binds[str(credentials.find())] = {"bind": credentials.INSIDE, "mode": "ro"}
@@ -335,6 +338,28 @@ def _input_paths(attempt: Attempt) -> set[str]:
     """Return the paths of the input artifacts that are on this machine."""
     uris = _artifact_uris(attempt.executor_input["inputs"])
     return {uri for uri in uris if uri.startswith("/") and os.path.exists(uri)}
+
+
+def _parameter_paths(attempt: Attempt, home: Path | None) -> set[str]:
+    """Return the files and folders that input parameters name, if they are below the folder in
+    which the run was started.
+
+    Nothing outside of this folder is shared by accident, and not the folder itself.
+    """
+    submit_folder = Path(attempt.env.get("KFGCP_SUBMIT_DIR", ""))
+    if not submit_folder.is_absolute():
+        return set()
+    paths = set()
+    for value in attempt.executor_input["inputs"].get("parameterValues", {}).values():
+        if not isinstance(value, str) or not value or len(value) > _MAX_PATH or "\0" in value:
+            continue
+        path = Path(os.path.normpath(submit_folder / file_uris.to_path(value)))
+        is_below = path != submit_folder and path.is_relative_to(submit_folder)
+        is_state = home is not None and path.is_relative_to(home)
+        with suppress(OSError):
+            if is_below and not is_state and path.exists():
+                paths.add(str(path))
+    return paths
 
 
 def _artifact_uris(values: Mapping[str, Any]) -> Iterator[str]:
@@ -398,9 +423,3 @@ def _describe_exit(code: int, command: Command) -> str | None:
     if code == _KILLED:
         message += " (137: killed, perhaps because it used more memory than its limit)"
     return message
-
-
-def _one_line(error: Exception) -> str:
-    """Return the explanation of a docker error, or the message of another error, as one line."""
-    explanation = getattr(error, "explanation", None) or str(error)
-    return " ".join(str(explanation).split())

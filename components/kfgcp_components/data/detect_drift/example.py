@@ -14,4 +14,5 @@ def example(
     old = ingest_table(source=training).outputs["table"]
     profile = profile_table(table=old).outputs["profile"]
     new = ingest_table(source=today).outputs["table"]
-    return detect_drift(table=new, reference=profile).outputs["drifted"]
+    drifted: bool = detect_drift(table=new, reference=profile).outputs["drifted"]
+    return drifted

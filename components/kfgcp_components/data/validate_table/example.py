@@ -14,4 +14,5 @@ def example(
     old = ingest_table(source=training).outputs["table"]
     schema = validate_table(table=old, infer=True).outputs["used_schema"]
     new = ingest_table(source=today).outputs["table"]
-    return validate_table(table=new, schema_file=schema, fail=False).outputs["valid"]
+    valid: bool = validate_table(table=new, schema_file=schema, fail=False).outputs["valid"]
+    return valid

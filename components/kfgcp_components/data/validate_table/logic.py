@@ -177,4 +177,5 @@ def _to_violation(key: tuple[object, object, object], failures: pd.DataFrame) ->
     for _, failure in failures.drop_duplicates("index").head(MAX_EXAMPLES).iterrows():
         row = None if pd.isna(failure["index"]) else int(failure["index"])
         examples.append(Example(row, one_line(repr(failure["failure_case"]), 100)))
-    return Violation("" if pd.isna(column) else str(column), str(check), int(count), examples)
+    name = column if isinstance(column, str) else ""
+    return Violation(name, str(check), int(count), examples)

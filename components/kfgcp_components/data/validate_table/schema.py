@@ -129,7 +129,7 @@ def _pandas_type(type_: pa.DataType, kind: str) -> str:
         type_ = type_.value_type
     if kind == "numeric":
         if pa.types.is_integer(type_) or pa.types.is_floating(type_):
-            return np.dtype(type_.to_pandas_dtype()).name
+            return str(np.dtype(type_.to_pandas_dtype()).name)
         return "float64"
     if kind == "datetime":
         zone = getattr(type_, "tz", None)

@@ -1,0 +1,1 @@
+"""The component `copy_files`. Its `logic` can be imported without kfp."""

@@ -1,0 +1,1 @@
+"""The component `explain_model`. Its `logic` can be imported without kfp."""

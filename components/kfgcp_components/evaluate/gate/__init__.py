@@ -1,0 +1,1 @@
+"""The component `gate_model`. Its `logic` can be imported without kfp."""

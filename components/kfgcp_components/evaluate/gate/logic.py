@@ -1,0 +1,185 @@
+"""Decide whether a model may be used: thresholds on metrics, and a comparison with a champion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from kfgcp_components.evaluate.gate.bootstrap import COMPARABLE, Comparison, compare
+from kfgcp_components.evaluate.gate.thresholds import Threshold, parse_threshold
+from kfgcp_components.models import Model
+from kfgcp_components.scoring import Predictions, choose_metric, predict, score
+
+
+@dataclass(frozen=True)
+class ComparisonRule:
+    """How a challenger is compared with a champion.
+
+    Attributes:
+        metric: the metric to compare. Empty means accuracy or rmse.
+        minimum_effect: the improvement, in the unit of the metric, that has to be exceeded.
+        alpha: the largest acceptable probability of a false promotion.
+        resamples: the number of resamples of the bootstrap.
+        seed: the seed of the resamples.
+    """
+
+    metric: str = ""
+    minimum_effect: float = 0.0
+    alpha: float = 0.05
+    resamples: int = 2000
+    seed: int = 0
+
+    def check(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ValueError: a number is out of range, or there are too few resamples for this alpha.
+        """
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha is {self.alpha}; it must be between 0 and 1")
+        if not math.isfinite(self.minimum_effect) or self.minimum_effect < 0:
+            raise ValueError(f"minimum_effect is {self.minimum_effect}; it must be 0 or more")
+        # With fewer resamples, the smallest possible p-value is larger than alpha.
+        fewest = math.ceil(1 / self.alpha) - 1
+        if self.resamples < fewest:
+            raise ValueError(
+                f"resamples is {self.resamples}; with alpha {self.alpha:g} there must be at least"
+                f" {fewest}"
+            )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a model passed, and why.
+
+    Attributes:
+        passed: whether all conditions hold.
+        reason: one line that says which conditions hold or fail.
+        metrics: finite numbers by name.
+    """
+
+    passed: bool
+    reason: str
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def decide(
+    challenger: Model,
+    test: pd.DataFrame,
+    target: str,
+    *,
+    champion: Model | None = None,
+    thresholds: Sequence[object] = (),
+    rule: ComparisonRule | None = None,
+) -> Decision:
+    """Decide whether a challenger may be used.
+
+    Args:
+        challenger: the new model.
+        test: the rows to predict, which no model was trained on. Rows without a target are left
+            out.
+        target: the column with the true values.
+        champion: the model in use, if there is one.
+        thresholds: conditions on metrics of the challenger, such as "roc_auc >= 0.8".
+        rule: how to compare the challenger with the champion.
+
+    Raises:
+        ValueError: there is nothing to check, both models are the same, the models do not fit
+            together, or a threshold, the metric, the target or a number is wrong.
+    """
+    rule = rule or ComparisonRule()
+    rule.check()
+    if not thresholds and champion is None:
+        raise ValueError("the gate has nothing to check; give thresholds, a champion, or both")
+    conditions = [parse_threshold(text) for text in thresholds]
+    for condition in conditions:
+        choose_metric(challenger, condition.metric)
+    metric = choose_metric(challenger, rule.metric)
+    if champion is not None:
+        _require_comparable(challenger, champion, metric)
+    predictions = predict(challenger, test, target)
+    failures, metrics = _check_thresholds(conditions, predictions)
+    reasons = list(failures)
+    if conditions and not failures:
+        reasons.append("all thresholds hold: " + ", ".join(str(item) for item in conditions))
+    if champion is None:
+        reasons.append("there is no champion to compare with")
+        return Decision(not failures, "; ".join(reasons), _finite(metrics))
+    champion_predictions = predict(champion, test, target)
+    comparison = compare(
+        champion_predictions,
+        predictions,
+        metric,
+        minimum_effect=rule.minimum_effect,
+        alpha=rule.alpha,
+        resamples=rule.resamples,
+        seed=rule.seed,
+    )
+    is_better = comparison.p_value <= rule.alpha
+    reasons.append(_describe(comparison, metric, rule))
+    metrics[f"challenger_{metric}"] = score(predictions, metric)
+    metrics[f"champion_{metric}"] = score(champion_predictions, metric)
+    metrics["improvement"] = comparison.improvement
+    metrics["improvement_lower_bound"] = comparison.lower_bound
+    metrics["p_value"] = comparison.p_value
+    return Decision(is_better and not failures, "; ".join(reasons), _finite(metrics))
+
+
+def _require_comparable(challenger: Model, champion: Model, metric: str) -> None:
+    if challenger.fingerprint == champion.fingerprint:
+        raise ValueError(
+            "the challenger and the champion are the same model; a comparison with itself says"
+            f" nothing (SHA-256 {challenger.fingerprint[:12]})"
+        )
+    if challenger.task != champion.task:
+        raise ValueError(
+            f"the challenger is for {challenger.task} and the champion for {champion.task}; only"
+            " models for the same task can be compared"
+        )
+    if challenger.classes != champion.classes:
+        raise ValueError(
+            "the challenger and the champion have different classes, so their metrics cannot be"
+            " compared; train both on the same classes"
+        )
+    if metric not in COMPARABLE:
+        raise ValueError(f"{metric} cannot be compared with a bootstrap; choose another metric")
+
+
+def _check_thresholds(
+    conditions: Sequence[Threshold], predictions: Predictions
+) -> tuple[list[str], dict[str, float]]:
+    """Return why conditions fail, and the metrics of all conditions."""
+    metrics = {}
+    for condition in conditions:
+        metrics[condition.metric] = score(predictions, condition.metric)
+    failures = []
+    for condition in conditions:
+        failure = condition.failure(metrics)
+        if failure:
+            failures.append(failure)
+    return failures, metrics
+
+
+def _describe(comparison: Comparison, metric: str, rule: ComparisonRule) -> str:
+    """Return one line about a comparison."""
+    if math.isnan(comparison.improvement):
+        return f"{metric} is undefined on the test set, so the models cannot be compared"
+    wanted_effect = f"by more than {rule.minimum_effect:g}" if rule.minimum_effect else "at all"
+    numbers = (
+        f"improvement {comparison.improvement:.6g}, lower bound {comparison.lower_bound:.6g}, p ="
+        f" {comparison.p_value:.4g}"
+    )
+    if comparison.p_value <= rule.alpha:
+        return f"{metric} is better than that of the champion ({numbers})"
+    return (
+        f"it is not shown that {metric} is better than that of the champion {wanted_effect}"
+        f" ({numbers}, which must be at most {rule.alpha:g})"
+    )
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the numbers that JSON has."""
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}

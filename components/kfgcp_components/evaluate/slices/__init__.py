@@ -1,0 +1,1 @@
+"""The component `evaluate_slices`. Its `logic` can be imported without kfp."""

@@ -1,0 +1,1 @@
+"""What outlives one command: the images of a project."""

@@ -1,0 +1,220 @@
+"""The files that an image is built from: list them, hash them, and pack them for Docker.
+
+Times, owners and the exact modes of files differ between two checkouts of the same commit. So they
+are neither hashed nor sent to Docker. Of the mode, only the right to execute counts, as in git.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Final
+
+from kfgcp.deploy.images.dockerignore import Dockerignore
+from kfgcp.errors import ConfigError
+
+# The largest context, in bytes. Hashing it takes about 5 s, at every compilation.
+MAX_BYTES: Final = 2_000_000_000
+
+# The names of files and folders that are never part of a context. They change without a change of
+# the code: git's own files, compiled files of Python, and the files that kfgcp writes.
+_ALWAYS_IGNORED: Final = frozenset({".git", "__pycache__", ".kfgcp", "images.lock"})
+
+_CHUNK_BYTES: Final = 1 << 20
+_FILE_MODE: Final = 0o644
+_PROGRAM_MODE: Final = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or a link of a context.
+
+    Attributes:
+        file: the file on this machine, None for `data`.
+        data: the content of a file that is not on this machine.
+        link: the target of a link, None for a file.
+        executable: whether the file may be executed.
+        size: the number of bytes.
+    """
+
+    file: Path | None = None
+    data: bytes = b""
+    link: str | None = None
+    executable: bool = False
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Docker gets to build an image.
+
+    Attributes:
+        entries: path in the context -> file.
+        dockerfile: the path of the Dockerfile in the context.
+        where: the context in words, for messages.
+    """
+
+    entries: Mapping[str, Entry]
+    dockerfile: str
+    where: str
+
+    @cached_property
+    def digest(self) -> str:
+        """The hexadecimal digest of all paths, rights to execute, and contents.
+
+        Raises:
+            ConfigError: a file cannot be read.
+        """
+        digest = hashlib.sha256(f"dockerfile {self.dockerfile}\n".encode())
+        for path in sorted(self.entries):
+            digest.update(self._describe(path).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def dockerfile_text(self) -> str:
+        """Return the text of the Dockerfile."""
+        with self._open(self.dockerfile) as stream:
+            return stream.read().decode("utf-8", "replace")
+
+    def pack(self, output: IO[bytes]) -> None:
+        """Write the context as a tar archive. The same context gives the same bytes.
+
+        Raises:
+            ConfigError: a file cannot be read.
+        """
+        with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for path in sorted(self.entries):
+                entry = self.entries[path]
+                info = tarfile.TarInfo(path)
+                info.mode = _PROGRAM_MODE if entry.executable else _FILE_MODE
+                if entry.link is not None:
+                    info.type, info.linkname = tarfile.SYMTYPE, entry.link
+                    archive.addfile(info)
+                    continue
+                with self._open(path) as stream:
+                    info.size = stream.seek(0, os.SEEK_END)
+                    stream.seek(0)
+                    archive.addfile(info, stream)
+
+    def _describe(self, path: str) -> str:
+        """Return a line that is different when something about a file is different."""
+        entry = self.entries[path]
+        # A length before each text, because a path may contain spaces and newlines.
+        name = f"{len(path)} {path}"
+        if entry.link is not None:
+            return f"link {name} {len(entry.link)} {entry.link}\n"
+        digest = hashlib.sha256()
+        with self._open(path) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        kind = "program" if entry.executable else "file"
+        return f"{kind} {name} {digest.hexdigest()}\n"
+
+    def _open(self, path: str) -> IO[bytes]:
+        entry = self.entries[path]
+        if entry.file is None:
+            return io.BytesIO(entry.data)
+        try:
+            return entry.file.open("rb")
+        except OSError as error:
+            raise ConfigError(
+                f"{self.where}: {entry.file} cannot be read: {error.strerror}."
+            ) from None
+
+
+def read_context(folder: Path, dockerfile: Path, where: str, home: Path | None = None) -> Context:
+    """Return the context of an image of the user.
+
+    Args:
+        folder: the folder of the context.
+        dockerfile: the Dockerfile, which may be outside of the folder.
+        where: the table, for messages: `kfgcp.toml [image.shop]`.
+        home: the state folder, which is never part of a context.
+
+    Raises:
+        ConfigError: the folder or the Dockerfile does not exist, or the files are too large.
+    """
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{where}: there is no folder {folder}.",
+            hint='Write the folder of the code, from the folder of kfgcp.toml: context = "."',
+        )
+    if not dockerfile.is_file():
+        raise ConfigError(
+            f"{where}: there is no Dockerfile {dockerfile}.",
+            hint="Write one, as docs/guides/images.md shows.",
+        )
+    entries: dict[str, Entry] = {}
+    size = 0
+    for path, entry in _walk(folder, _read_ignore_file(folder, dockerfile), home):
+        entries[path] = entry
+        size += entry.size
+        if size > MAX_BYTES:
+            raise ConfigError(
+                f"{where}: the context {folder} has more than {MAX_BYTES / 1e9:g} GB.",
+                hint=(
+                    "Name the files that the image does not need in"
+                    f" {folder / '.dockerignore'}, or choose a smaller folder."
+                ),
+            )
+    path = _path_of_dockerfile(folder, dockerfile)
+    entries.setdefault(path, Entry(dockerfile, size=dockerfile.stat().st_size))
+    return Context(entries, path, where)
+
+
+def _path_of_dockerfile(folder: Path, dockerfile: Path) -> str:
+    try:
+        return dockerfile.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        # The name is one that no file of a context has by accident.
+        return ".kfgcp-dockerfile"
+
+
+def _read_ignore_file(folder: Path, dockerfile: Path) -> Dockerignore:
+    """Return the patterns for a Dockerfile. A file of its own comes before the common one."""
+    for file in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore"):
+        if file.is_file():
+            return Dockerignore(file.read_text("utf-8-sig", "replace").splitlines())
+    return Dockerignore(())
+
+
+def _walk(folder: Path, ignore: Dockerignore, home: Path | None) -> Iterator[tuple[str, Entry]]:
+    """Yield the files and links of a folder with their paths. Empty folders are left out."""
+    for parent, folders, files in os.walk(folder):
+        kept_folders = []
+        for name in sorted(folders):
+            file = Path(parent, name)
+            path = file.relative_to(folder).as_posix()
+            if name in _ALWAYS_IGNORED or file == home:
+                continue
+            if file.is_symlink():
+                files.append(name)
+            elif ignore.has_exceptions or not ignore.matches(path):
+                kept_folders.append(name)
+        folders[:] = kept_folders
+        for name in files:
+            file = Path(parent, name)
+            path = file.relative_to(folder).as_posix()
+            if name not in _ALWAYS_IGNORED and not ignore.matches(path):
+                entry = _read_entry(file)
+                if entry is not None:
+                    yield path, entry
+
+
+def _read_entry(file: Path) -> Entry | None:
+    """Return the entry of a file or link, None for a socket, a device or a file that is gone."""
+    try:
+        status = file.lstat()
+    except OSError:
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return Entry(file, link=os.readlink(file))
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Entry(file, executable=bool(status.st_mode & stat.S_IXUSR), size=status.st_size)

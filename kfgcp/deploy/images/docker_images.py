@@ -1,0 +1,226 @@
+"""Build, push and look up images with the Docker engine of this machine.
+
+The engine asks the registry for us, with the sign-in that `docker login` or a credential helper
+such as that of gcloud has written.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from kfgcp.deploy.images.catalogue import Image
+from kfgcp.errors import BackendError
+from kfgcp.plain_text import plain
+from kfgcp.services.docker_engine import connect, explain
+
+if TYPE_CHECKING:
+    from docker.models.images import Image as LocalImage
+
+# The hint of a failed build has at most this many of the last lines of its output.
+_HINT_LINES: Final = 15
+
+# A context below this size is packed in memory.
+_MEMORY_BYTES: Final = 50_000_000
+
+# Words of registries for an image or a repository that does not exist.
+_MISSING: Final = ("manifest unknown", "name unknown", "not found")
+
+Log = Callable[[str], None]
+"""A function that takes a line of the output of Docker."""
+
+
+class DockerImages:
+    """The images of the Docker engine of this machine.
+
+    Args:
+        log: takes each line of the output of builds.
+
+    Raises:
+        MissingExtra: the docker package is not installed.
+        Unsupported: no Docker engine answers.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._client = connect()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def has(self, image: str) -> bool:
+        """Return whether the engine has an image."""
+        return self._find(image) is not None
+
+    def resolve_base(self, base: str) -> str:
+        """Return the digest of the image that others begin with.
+
+        An image that was never in a registry has no digest there. Its id takes the place.
+
+        Raises:
+            BackendError: the image is neither in its registry nor here.
+        """
+        local = self._find(base)
+        if local is not None and not local.attrs.get("RepoDigests"):
+            return str(local.id)
+        digest = None
+        problem = "its registry does not have it"
+        try:
+            digest = self.registry_digest(base)
+        except BackendError as error:
+            problem = error.message.partition(": ")[2] or error.message
+        if digest is not None:
+            return digest
+        if local is not None:
+            return str(local.attrs["RepoDigests"][0]).partition("@")[2]
+        raise BackendError(
+            f"The base image {base} cannot be found: {problem.rstrip('.')}.",
+            hint="Name another one: kfgcp images lock --base IMAGE",
+        )
+
+    def registry_digest(self, image: str) -> str | None:
+        """Return the digest that the registry gave to an image, None when it does not have it.
+
+        Raises:
+            BackendError: the registry refused the question or cannot be reached.
+        """
+        from docker.errors import APIError, NotFound
+
+        try:
+            return str(self._client.images.get_registry_data(image).id)
+        except NotFound:
+            return None
+        except APIError as error:
+            text = plain(explain(error))
+            if any(words in text.lower() for words in _MISSING):
+                return None
+            raise BackendError(
+                f"The registry of {image} cannot be asked for it: {text}",
+                hint="Sign in: docker login, or gcloud auth configure-docker HOST",
+            ) from None
+
+    def build(self, image: Image, arguments: Mapping[str, str], network: str | None) -> None:
+        """Build an image, and give it its tag.
+
+        Args:
+            image: the image.
+            arguments: values of `ARG` lines.
+            network: the network of `RUN` lines, None for the default of Docker.
+
+        Raises:
+            BackendError: the Dockerfile fails. No image is left that has the tag.
+        """
+        from docker.errors import APIError
+
+        all_arguments = dict(arguments)
+        if image.base:
+            all_arguments["BASE"] = self._base_reference(image)
+        with tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as archive:
+            image.context.pack(archive)
+            archive.seek(0)
+            try:
+                answers = self._client.api.build(
+                    fileobj=archive,
+                    custom_context=True,
+                    dockerfile=image.context.dockerfile,
+                    tag=image.tagged,
+                    buildargs=all_arguments,
+                    labels=_labels(image),
+                    network_mode=network,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                )
+                self._follow_build(image, answers)
+            except APIError as error:
+                raise _build_error(image, plain(explain(error)), ()) from None
+
+    def push(self, image: Image) -> str:
+        """Push an image, and return its digest.
+
+        Raises:
+            BackendError: the registry refused it or cannot be reached.
+        """
+        from docker.errors import APIError
+
+        digest = ""
+        try:
+            answers = self._client.api.push(image.repository, image.tag, stream=True, decode=True)
+            for answer in answers:
+                if "error" in answer:
+                    raise _push_error(image, str(answer["error"]))
+                digest = (answer.get("aux") or {}).get("Digest") or digest
+        except APIError as error:
+            raise _push_error(image, plain(explain(error))) from None
+        return digest or self.registry_digest(image.tagged) or ""
+
+    def _follow_build(self, image: Image, answers: Iterable[Mapping[str, object]]) -> None:
+        lines: list[str] = []
+        for answer in answers:
+            for line in _output_lines(answer):
+                lines.append(line)
+                self._log(line)
+            if "error" in answer:
+                raise _build_error(image, _one_line(str(answer["error"])), lines)
+
+    def _base_reference(self, image: Image) -> str:
+        """Return the image to begin with, with its digest when Docker can look it up."""
+        if image.base_image is not None or not image.base_digest:
+            return image.base
+        local = self._find(image.base)
+        if local is not None and local.id == image.base_digest:
+            return image.base
+        name, _, tag = image.base.rpartition(":")
+        # The part after a colon can be a port: registry:5000/image.
+        repository = name if name and "/" not in tag else image.base
+        return f"{repository.partition('@')[0]}@{image.base_digest}"
+
+    def _find(self, image: str) -> LocalImage | None:
+        """Return an image of the engine, None when the engine does not have it."""
+        from docker.errors import ImageNotFound
+
+        try:
+            return self._client.images.get(image)
+        except ImageNotFound:
+            return None
+
+
+def _labels(image: Image) -> dict[str, str]:
+    """Return the labels that say what an image was made of (the annotations of the Open Container
+    Initiative)."""
+    labels = {"org.opencontainers.image.version": image.tag}
+    if image.base:
+        labels["org.opencontainers.image.base.name"] = image.base
+    if image.base_digest:
+        labels["org.opencontainers.image.base.digest"] = image.base_digest
+    return labels
+
+
+def _one_line(text: str) -> str:
+    return plain(" ".join(text.split()))
+
+
+def _output_lines(answer: Mapping[str, object]) -> Iterator[str]:
+    for line in str(answer.get("stream") or "").splitlines():
+        if line.strip():
+            yield line.rstrip()
+
+
+def _build_error(image: Image, problem: str, lines: Iterable[str]) -> BackendError:
+    last_lines = list(lines)[-_HINT_LINES:]
+    return BackendError(
+        f"The image {image.name} cannot be built: {problem}", hint="\n".join(last_lines)
+    )
+
+
+def _push_error(image: Image, problem: str) -> BackendError:
+    return BackendError(
+        f"The registry did not take the image {image.name} ({image.repository}):"
+        f" {_one_line(problem)}",
+        hint=(
+            "Sign in (docker login, or gcloud auth configure-docker HOST), and check that the"
+            " repository exists and that you may write to it."
+        ),
+    )

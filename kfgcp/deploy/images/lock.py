@@ -1,0 +1,104 @@
+"""Read and write images.lock, which records the digest of each image."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kfgcp.atomic import write_file
+from kfgcp.errors import ConfigError
+
+FILE_NAME: Final = "images.lock"
+
+_HEAD: Final = (
+    "# Written by `kfgcp images`. Commit this file, so that everybody runs the same images.\n"
+)
+_KEYS: Final = ("content", "digest", "base", "base_digest")
+_DIGESTS: Final = ("content", "digest", "base_digest")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_HINT: Final = "Take the file from version control, or remove it and write it: kfgcp images lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """What images.lock knows of an image.
+
+    Attributes:
+        content: the digest of everything that the image is built from.
+        digest: the digest that the registry gave to the image, "" before it was pushed.
+        base: the image that it begins with, "" when its Dockerfile has no `ARG BASE`.
+        base_digest: the digest of that image.
+    """
+
+    content: str
+    digest: str = ""
+    base: str = ""
+    base_digest: str = ""
+
+
+def read_lock(root: Path) -> dict[str, Locked]:
+    """Return what images.lock knows of each image; nothing when there is no such file.
+
+    Args:
+        root: the folder of kfgcp.toml.
+
+    Raises:
+        ConfigError: the file cannot be read or is not valid.
+    """
+    file = root / FILE_NAME
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}.", hint=_HINT) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}.", hint=_HINT) from None
+    images = data.pop("image", {})
+    if data:
+        raise ConfigError(f"{file}: unknown key '{next(iter(data))}'.", hint=_HINT)
+    if not isinstance(images, dict):
+        raise ConfigError(f"{file}: image must be a table.", hint=_HINT)
+    return {name: _read_entry(table, f"{file} [image.{name}]") for name, table in images.items()}
+
+
+def write_lock(root: Path, images: Mapping[str, Locked]) -> None:
+    """Write images.lock, whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written. The old file is unchanged.
+    """
+    lines = [_HEAD]
+    for name in sorted(images):
+        # A bare key of TOML may not have a dot.
+        key = name if "." not in name else json.dumps(name)
+        lines.append(f"\n[image.{key}]\n")
+        for field in _KEYS:
+            value = getattr(images[name], field)
+            if value:
+                lines.append(f"{field} = {json.dumps(value)}\n")
+    file = root / FILE_NAME
+    try:
+        write_file(file, "".join(lines).encode())
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}.") from None
+
+
+def _read_entry(table: object, where: str) -> Locked:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} must be a table.", hint=_HINT)
+    for key, value in table.items():
+        if key not in _KEYS:
+            raise ConfigError(f"{where}: unknown key '{key}'.", hint=_HINT)
+        kind = "digest" if key in _DIGESTS else "text"
+        is_valid = isinstance(value, str)
+        if not is_valid or (kind == "digest" and not _DIGEST.fullmatch(value)):
+            raise ConfigError(f"{where}: {key} is {value!r}, which is not a {kind}.", hint=_HINT)
+    if "content" not in table:
+        raise ConfigError(f"{where}: content is missing.", hint=_HINT)
+    return Locked(**table)

@@ -1,0 +1,95 @@
+"""A Docker engine, a registry on this machine, and images to begin with."""
+
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kfgcp.errors import KfgcpError
+from made_images import SHELL, import_image, import_python, static_busybox
+from patience import wait_for
+from s3_servers import free_port
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+SHELL_BASE = "kfgcp-tests/shell:1"
+PYTHON_BASE = "kfgcp-tests/python-base:1"
+
+CONFIG = """
+version: 0.1
+storage:
+  filesystem:
+    rootdirectory: {folder}
+  maintenance:
+    readonly:
+      enabled: {readonly}
+http:
+  addr: 127.0.0.1:{port}
+"""
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator["DockerClient"]:
+    """A client of the Docker engine of this machine."""
+    from kfgcp.services.docker_engine import connect
+
+    try:
+        client = connect()
+    except KfgcpError as error:
+        pytest.skip(error.message)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def shell_base(docker: "DockerClient") -> str:
+    """The name of an image with a shell."""
+    import_image(SHELL_BASE, {"bin/busybox": static_busybox()}, SHELL, ["CMD /bin/sh"])
+    return SHELL_BASE
+
+
+@pytest.fixture(scope="session")
+def python_base(docker: "DockerClient") -> str:
+    """The name of an image with Python."""
+    import_python(PYTHON_BASE)
+    return PYTHON_BASE
+
+
+@pytest.fixture
+def start_registry(docker: "DockerClient", tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Starts the registry server of Docker: whether it refuses to write in, its address out."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("no registry server (Debian: docker-registry)")
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(readonly: bool = False) -> str:
+        port = free_port()
+        config = tmp_path / f"registry-{port}.yml"
+        folder = tmp_path / f"registry-{port}"
+        config.write_text(CONFIG.format(folder=folder, port=port, readonly=str(readonly).lower()))
+        processes.append(
+            subprocess.Popen(
+                [program, "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        )
+        wait_for(lambda: _answers(port))
+        return f"127.0.0.1:{port}/acme"
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/").close()
+        return True
+    return False

@@ -1,0 +1,256 @@
+"""Images are built by a real Docker engine and pushed to a real registry."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kfgcp.deploy.images.lock import read_lock
+from kfgcp_command import Command
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+TOML = """
+[project]
+name = "shop"
+{project}
+[image.shop]
+context = "shop"
+[image.web]
+context = "web"
+"""
+PIPELINE = """
+from kfp import dsl
+
+@dsl.container_component
+def say():
+    return dsl.ContainerSpec(image="web", command=["cat", "/shop/greeting"])
+
+@dsl.pipeline(name="say")
+def pipeline():
+    say()
+"""
+
+
+@pytest.fixture
+def project(
+    home: Path, shell_base: str, docker: "DockerClient", request: pytest.FixtureRequest
+) -> Iterator[Callable[..., None]]:
+    """Writes a project with two images, of which the second begins with the first."""
+    for name in ("shop", "web"):
+        (home / name).mkdir()
+    (home / "shop" / "greeting").write_text("hello")
+    # The label gives each test a content of its own, so that no image of another test is found.
+    (home / "shop" / "Dockerfile").write_text(
+        f"ARG BASE={shell_base}\nFROM ${{BASE}}\nLABEL test={home}\nCOPY . /shop\n"
+    )
+    (home / "web" / "Dockerfile").write_text("ARG BASE=shop\nFROM ${BASE}\nRUN echo made\n")
+    (home / "pipe.py").write_text(PIPELINE)
+
+    def write(registry: str | None = None) -> None:
+        line = "" if registry is None else f'image_registry = "{registry}"'
+        (home / "kfgcp.toml").write_text(TOML.format(project=line))
+
+    yield write
+    for image in docker.images.list(filters={"label": f"test={home}"}):
+        docker.images.remove(image.id, force=True)
+
+
+def test_an_image_is_built_once_with_what_it_begins_with(
+    project: Callable[..., None], kfgcp: Command, docker: "DockerClient", home: Path
+) -> None:
+    project()
+    first = kfgcp("images", "build", "web", "--json")
+    assert first.code == 0, first.err
+    assert [(image["name"], image["action"]) for image in first.json] == [
+        ("shop", "built"),
+        ("web", "built"),
+    ]
+    assert "made" in first.err.splitlines()
+    shop, web = first.json
+    labels = docker.images.get(web["reference"]).labels
+    assert labels["org.opencontainers.image.base.name"] == shop["reference"]
+    assert labels["org.opencontainers.image.base.digest"] == shop["content"]
+    base = docker.images.get("kfgcp-tests/shell:1")
+    assert shop["base_digest"] == base.id
+    second = kfgcp("images", "build", "web", "--json")
+    assert {image["action"] for image in second.json} == {"found"}
+    run = kfgcp("run", "pipe.py", "--json")
+    assert run.code == 0, run.err
+    listed = kfgcp("images", "list", "shop", "web", "tabular", "--json")
+    assert [image["state"] for image in listed.json] == ["not pushed", "not pushed", "not built"]
+
+
+def test_a_pushed_image_is_pinned_and_neither_built_nor_pushed_again(
+    project: Callable[..., None],
+    kfgcp: Command,
+    docker: "DockerClient",
+    start_registry: Callable[..., str],
+    home: Path,
+) -> None:
+    registry = start_registry()
+    project(registry)
+    pushed = kfgcp("images", "push", "web", "--json")
+    assert pushed.code == 0, pushed.err
+    shop, web = pushed.json
+    assert web["reference"] == f"{registry}/web@{web['digest']}"
+    tag = f"{registry}/web:c-{web['content'].removeprefix('sha256:')[:12]}"
+    assert docker.images.get_registry_data(tag).id == web["digest"]
+    lock = (home / "images.lock").read_text()
+    # As on another machine, which has neither the image nor the lock.
+    for reference in (web["reference"], tag, shop["reference"]):
+        docker.images.remove(reference, force=True)
+    (home / "images.lock").unlink()
+    again = kfgcp("images", "push", "web", "--json")
+    assert [image["action"] for image in again.json] == ["found", "found"], again.err
+    assert (home / "images.lock").read_text() == lock
+    run = kfgcp("run", "pipe.py", "--json")
+    assert run.code == 0, run.err
+    compiled = kfgcp("compile", "pipe.py", "-o", "pipe.yaml")
+    assert compiled.code == 0
+    assert f"image: {web['reference']}\n" in (home / "pipe.yaml").read_text()
+
+
+def test_a_lock_that_is_lost_is_written_again_from_the_registry(
+    project: Callable[..., None],
+    kfgcp: Command,
+    start_registry: Callable[..., str],
+    home: Path,
+) -> None:
+    project(start_registry())
+    assert kfgcp("images", "push", "web").code == 0
+    lock = (home / "images.lock").read_text()
+    (home / "images.lock").unlink()
+    locked = kfgcp("images", "lock", "web")
+    assert locked.code == 0, locked.err
+    assert (home / "images.lock").read_text() == lock
+    assert "kfgcp images push" not in locked.err
+
+
+def test_a_changed_file_needs_a_new_push(
+    project: Callable[..., None],
+    kfgcp: Command,
+    start_registry: Callable[..., str],
+    home: Path,
+) -> None:
+    project(start_registry())
+    assert kfgcp("images", "push", "shop").code == 0
+    (home / "shop" / "greeting").write_text("goodbye")
+    states = kfgcp("images", "list", "shop", "--json").json
+    assert [image["state"] for image in states] == ["changed"]
+    locked = kfgcp("images", "lock", "shop")
+    assert "next: kfgcp images push" in locked.err
+    assert read_lock(home)["shop"].digest == ""
+
+
+def test_a_dockerfile_that_fails_is_one_line_and_changes_nothing(
+    project: Callable[..., None], kfgcp: Command, docker: "DockerClient", home: Path
+) -> None:
+    project()
+    (home / "web" / "Dockerfile").write_text(
+        "ARG BASE=shop\nFROM ${BASE}\nRUN echo reason >&2; exit 7\n"
+    )
+    result = kfgcp("images", "build", "web")
+    assert result.code == 5
+    problem = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert len(problem) == 1
+    assert problem[0].startswith("error: The image web cannot be built: ")
+    assert "returned a non-zero code: 7" in problem[0]
+    assert "reason" in result.err
+    assert not (home / "images.lock").exists()
+    images = docker.images.list(filters={"label": f"test={home}"})
+    tags = [tag for image in images for tag in image.tags]
+    assert [tag.partition(":")[0] for tag in tags] == ["shop"]
+
+
+@pytest.mark.parametrize("dockerfile", ["FORM scratch\n", "FROM kfgcp-tests/gone:9\n", ""])
+def test_a_dockerfile_that_cannot_be_read_is_one_line(
+    project: Callable[..., None], kfgcp: Command, home: Path, dockerfile: str
+) -> None:
+    project()
+    (home / "shop" / "Dockerfile").write_text(dockerfile)
+    result = kfgcp("images", "build", "shop")
+    assert result.code == 5
+    assert "error: The image shop cannot be built: " in result.err
+    assert not (home / "images.lock").exists()
+
+
+def test_a_registry_that_refuses_is_one_line_and_changes_nothing(
+    project: Callable[..., None],
+    kfgcp: Command,
+    start_registry: Callable[..., str],
+    home: Path,
+) -> None:
+    registry = start_registry(readonly=True)
+    project(registry)
+    result = kfgcp("images", "push", "shop")
+    assert result.code == 5
+    assert f"error: The registry did not take the image shop ({registry}/shop): " in result.err
+    assert "hint: Sign in" in result.err
+    assert not (home / "images.lock").exists()
+
+
+def test_a_registry_that_does_not_answer_is_named(
+    project: Callable[..., None], kfgcp: Command, home: Path
+) -> None:
+    project("127.0.0.1:9/acme")
+    result = kfgcp("images", "push", "shop")
+    assert result.code == 5
+    assert "error: The registry of 127.0.0.1:9/acme/shop:c-" in result.err
+    assert not (home / "images.lock").exists()
+
+
+def test_without_a_registry_nothing_can_be_pushed(
+    project: Callable[..., None], kfgcp: Command
+) -> None:
+    project()
+    result = kfgcp("images", "push", "shop")
+    assert result.code == 2
+    assert "error: kfgcp.toml has no image_registry, so images cannot be pushed." in result.err
+
+
+def test_a_base_that_does_not_exist_is_named(
+    project: Callable[..., None], kfgcp: Command, home: Path
+) -> None:
+    project()
+    result = kfgcp("images", "lock", "shop", "--base", "127.0.0.1:9/gone:1")
+    assert result.code == 5
+    assert "error: The base image 127.0.0.1:9/gone:1 cannot be found: " in result.err
+    assert not (home / "images.lock").exists()
+
+
+def test_another_base_needs_a_line_for_it(
+    project: Callable[..., None], kfgcp: Command, home: Path, shell_base: str
+) -> None:
+    project()
+    (home / "shop" / "Dockerfile").write_text(f"FROM {shell_base}\n")
+    result = kfgcp("images", "build", "shop", "--base", shell_base)
+    assert result.code == 2
+    assert "The Dockerfile of the image shop has no line ARG BASE=IMAGE." in result.err
+
+
+def test_an_image_that_was_not_built_is_named_by_the_run(
+    project: Callable[..., None], kfgcp: Command, docker: "DockerClient"
+) -> None:
+    project()
+    result = kfgcp("run", "pipe.py", "--json")
+    assert result.code == 6
+    message = result.json["error"]["message"]
+    assert message.endswith("is not on this machine: build it with kfgcp images build web")
+
+
+def test_an_unknown_image_is_a_usage_error(project: Callable[..., None], kfgcp: Command) -> None:
+    project()
+    result = kfgcp("images", "list", "shopp")
+    assert result.code == 2
+    assert "error: There is no image 'shopp'." in result.err
+    assert "Did you mean 'shop'? Images: base, gcp, tabular, shop, web." in result.err
+
+
+def test_a_value_for_the_build_needs_a_name(project: Callable[..., None], kfgcp: Command) -> None:
+    project()
+    result = kfgcp("images", "build", "shop", "--build-arg", "VERSION")
+    assert result.code == 2
+    assert "'VERSION' is not NAME=VALUE." in result.err

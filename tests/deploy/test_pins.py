@@ -1,0 +1,228 @@
+"""Names of images become references when a pipeline is compiled, the same for each environment."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kfgcp
+from kfgcp.config import Environment
+from kfgcp.deploy.images.catalogue import Catalogue
+from kfgcp.deploy.images.lock import Locked, write_lock
+from kfgcp.deploy.images.pins import is_stand_in, unpinned_images
+from kfgcp.settings import Setting
+from kfgcp.spec.image_names import container_images
+from kfgcp_command import Command
+
+DIGEST = "sha256:" + "d" * 64
+REGISTRY = "europe-west4-docker.pkg.dev/acme/images"
+TOML = """
+[project]
+{project}
+[env.dev]
+backend = "vertex"
+project = "acme"
+location = "europe-west4"
+pipeline_root = "gs://acme/runs"
+{env}
+[image.shop]
+context = "shop"
+"""
+PIPELINE = """
+from kfp import dsl
+
+@dsl.component(base_image="shop", install_kfp_package=False)
+def own() -> int:
+    return 1
+
+@dsl.component(base_image="python:3.12", target_image="tabular")
+def ours() -> int:
+    return 1
+
+@dsl.component(base_image="python", install_kfp_package=False)
+def other() -> int:
+    return 1
+
+@dsl.pipeline(name="pinned")
+def pinned():
+    own()
+    ours()
+    other()
+"""
+
+
+@pytest.fixture
+def project(home: Path) -> Callable[[str, str], None]:
+    """Writes a project: lines of [project] and of [env.dev] in, nothing out."""
+    (home / "shop").mkdir()
+    (home / "shop" / "Dockerfile").write_text("ARG BASE=tabular\nFROM ${BASE}\nCOPY . /app\n")
+    (home / "pipe.py").write_text(PIPELINE)
+
+    def write(project: str = "", env: str = "") -> None:
+        (home / "kfgcp.toml").write_text(TOML.format(project=project, env=env))
+
+    return write
+
+
+def compiled_images(pipeline: str = "pipe.py") -> set[str]:
+    return container_images(kfgcp.compile(pipeline).pipeline_spec)
+
+
+def lock_all() -> None:
+    """Write an images.lock as if all images had been pushed."""
+    catalogue = Catalogue(kfgcp.Workspace.default().project)
+    images = [catalogue.image(name) for name in catalogue.names]
+    project = kfgcp.Workspace.default().project
+    write_lock(project.root, {image.name: Locked(image.content, DIGEST) for image in images})
+
+
+def test_names_without_a_registry_get_the_tag_of_their_content(
+    project: Callable[..., None],
+) -> None:
+    project()
+    images = kfgcp.Workspace.default().images.list("shop", "tabular")
+    tags = [f"c-{image.content.removeprefix('sha256:')[:12]}" for image in images]
+    assert compiled_images() == {f"shop:{tags[0]}", f"components-tabular:{tags[1]}", "python"}
+
+
+def test_names_get_the_digests_of_the_lock(project: Callable[..., None], home: Path) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    unlocked = compiled_images()
+    assert {image.partition(":")[0] for image in unlocked} == {
+        f"{REGISTRY}/shop",
+        f"{REGISTRY}/components-tabular",
+        "python",
+    }
+    lock_all()
+    assert compiled_images() == {
+        f"{REGISTRY}/shop@{DIGEST}",
+        f"{REGISTRY}/components-tabular@{DIGEST}",
+        "python",
+    }
+    (home / "shop" / "Dockerfile").write_text("ARG BASE=tabular\nFROM ${BASE}\n")
+    changed = compiled_images()
+    assert f"{REGISTRY}/components-tabular@{DIGEST}" in changed
+    assert f"{REGISTRY}/shop@{DIGEST}" not in changed
+
+
+def test_a_compiled_file_is_pinned_too(project: Callable[..., None], home: Path) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    version = kfgcp.compile("pipe.py", "pinned.yaml").version
+    text = (home / "pinned.yaml").read_text()
+    bare_text = re.sub(rf"{REGISTRY}/(?:components-)?(\w+):c-\w+", r"\1", text)
+    assert "image: tabular\n" in bare_text
+    (home / "bare.yaml").write_text(bare_text)
+    assert kfgcp.compile("bare.yaml").version == version
+    lock_all()
+    assert kfgcp.compile("pinned.yaml").version == version
+
+
+def test_the_version_is_the_same_for_each_environment(project: Callable[..., None]) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    lock_all()
+    versions = {
+        kfgcp.Workspace.default().plan("pipe.py", env=env).request.spec.version
+        for env in ("local", "dev")
+    }
+    assert versions == {kfgcp.compile("pipe.py").version}
+
+
+def test_an_image_without_a_registry_is_refused_for_a_service(
+    project: Callable[..., None], kfgcp: Command
+) -> None:
+    project()
+    result = kfgcp("run", "pipe.py", "--env", "dev")
+    assert result.code == 2
+    assert "The image components-tabular:c-" in result.err
+    assert "is in no registry." in result.err
+    assert (
+        "Add image_registry to [project] of kfgcp.toml, then: kfgcp images push tabular"
+        in result.err
+    )
+
+
+def test_an_image_that_was_not_pushed_is_refused_for_a_service(
+    project: Callable[..., None], kfgcp: Command
+) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    result = kfgcp("run", "pipe.py", "--env", "dev")
+    assert result.code == 2
+    assert "is not in images.lock, so it may not exist." in result.err
+    assert "kfgcp images push tabular" in result.err
+
+
+def test_a_stand_in_gets_it_with_a_note(project: Callable[..., None]) -> None:
+    project(env='api_endpoint = "http://127.0.0.1:9"\nauth = "anonymous"')
+    notes = kfgcp.Workspace.default().plan("pipe.py", env="dev").notes
+    assert [note for note in notes if "is in no registry. A service would refuse" in note]
+    local_notes = kfgcp.Workspace.default().plan("pipe.py", env="local").notes
+    assert not [note for note in local_notes if "registry" in note]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, False),
+        ({"api_endpoint": "http://127.0.0.1:8080"}, True),
+        ({"host": "http://localhost:8080"}, True),
+        ({"host": "https://kfp.acme.example"}, False),
+        ({"auth": "port-forward"}, False),
+    ],
+)
+def test_a_service_at_an_address_of_this_machine_is_a_stand_in(
+    settings: dict[str, str], expected: bool
+) -> None:
+    values = {key: Setting(value, "kfgcp.toml") for key, value in settings.items()}
+    assert is_stand_in(Environment("dev", "vertex", values)) is expected
+
+
+def test_images_that_begin_with_each_other_are_named(
+    project: Callable[..., None], home: Path
+) -> None:
+    project()
+    (home / "shop" / "Dockerfile").write_text("ARG BASE=shop\nFROM ${BASE}\n")
+    with pytest.raises(kfgcp.ConfigError, match=r"begin with each other: shop -> shop\."):
+        kfgcp.compile("pipe.py")
+
+
+def test_a_pipeline_without_names_of_images_needs_no_configuration(home: Path) -> None:
+    (home / "pipe.py").write_text(PIPELINE.replace('"tabular"', '"a:1"').replace('"shop"', '"b:1"'))
+    text = (home / "pipe.py").read_text().replace('"python"', '"c:1"')
+    (home / "pipe.py").write_text(text)
+    (home / "kfgcp.toml").write_text("not TOML")
+    assert compiled_images() == {"a:1", "b:1", "c:1"}
+
+
+def test_rules_do_not_call_a_pinned_image_movable(project: Callable[..., None]) -> None:
+    project()
+    rows = kfgcp.check("pipe.py").rows
+    texts = [row.finding.message for row in rows if row.finding.rule in ("R101", "R102")]
+    assert len(texts) == 1
+    assert "the newest version of the image python," in texts[0]
+
+
+def test_doctor_names_all_images_that_cannot_exist(
+    project: Callable[..., None], kfgcp: Command
+) -> None:
+    project()
+    result = kfgcp("doctor", "pipe.py", "--env", "dev", "--json")
+    assert result.code == 2
+    finding = result.json[-1]
+    assert finding["check"] == "pins"
+    assert "components-tabular:c-" in finding["detail"]
+    assert "The image shop:c-" in finding["detail"]
+    assert finding["hint"].splitlines()[1].endswith("then: kfgcp images push shop")
+    local = kfgcp("doctor", "pipe.py", "--json")
+    assert [entry["ok"] for entry in local.json if entry["check"] == "pins"] == [None]
+
+
+def test_doctor_has_nothing_to_say_of_pinned_images(project: Callable[..., None]) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    lock_all()
+    assert "pins" not in [finding.check for finding in kfgcp.doctor("local", "pipe.py")]
+
+
+def test_a_name_in_a_foreign_template_is_named() -> None:
+    (unpinned,) = unpinned_images(["tabular", "python:3.12"])
+    assert unpinned.problem == "The image tabular is a name that only kfgcp can replace."
