@@ -16,6 +16,7 @@ from kfgcp.testing import KubeflowStandIn, VertexStandIn
 from patience import PROCESS
 
 TEMPLATES = [template.name for template in package.templates()]
+WITH_REGISTRY = ("train-gate-register",)
 DATA = {"train-regressor": "data/wine.csv"}
 
 # The longest pipeline that a newcomer reads at once.
@@ -81,17 +82,25 @@ def test_the_run_is_the_same_here_and_on_stand_ins(
 ) -> None:
     command = next(one for one in package.templates() if one.name == template).run.split()[1:]
     # The bucket of the stand-in is empty.
-    data = ["-p", f"data={shop / DATA.get(template, 'data/breast_cancer.csv')}"]
+    data = shop / DATA.get(template, "data/breast_cancer.csv")
+
+    def places(env: str) -> list[str]:
+        params = ["-p", f"data={data}"]
+        if template in WITH_REGISTRY:
+            # Each run registers the first model of its own registry.
+            params += ["-p", f"registry={shop / env}"]
+        return params
+
     variables = {**vertex_stand_in.environ_of("dev"), **kubeflow_stand_in.environ_of("gke")}
     # Both stand-ins write to the storage of the newest one.
     variables["STORAGE_EMULATOR_HOST"] = os.environ["STORAGE_EMULATOR_HOST"]
 
     here = results_of(kfgcp(*command, "--json", cwd=shop))
     on_vertex = results_of(
-        kfgcp(*command, *data, "--env", "dev", "--json", cwd=shop, env=variables)
+        kfgcp(*command, *places("dev"), "--env", "dev", "--json", cwd=shop, env=variables)
     )
     on_kubeflow = results_of(
-        kfgcp(*command, *data, "--env", "gke", "--json", cwd=shop, env=variables)
+        kfgcp(*command, *places("gke"), "--env", "gke", "--json", cwd=shop, env=variables)
     )
 
     metrics, outputs = here
