@@ -19,7 +19,7 @@ from kfgcp_components.evaluate.gate.bootstrap import (
     compare,
     weighted_metric,
 )
-from kfgcp_components.evaluate.gate.logic import ComparisonRule, Decision, decide
+from kfgcp_components.evaluate.gate.logic import ComparisonRule, Decision, decide, read_champion
 from kfgcp_components.evaluate.gate.thresholds import parse_threshold
 from kfgcp_components.scoring import CLASS_METRICS, Predictions, predict, score
 from kfgcp_components.tables import write_parquet
@@ -345,3 +345,11 @@ def test_the_component_with_a_champion(tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_component_refuses_a_copy_of_the_champion(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the challenger and the champion are the same model"):
         run_gate(tmp_path, "random_forest", "random_forest")
+
+
+def test_an_empty_or_missing_folder_is_no_champion(tmp_path: Path) -> None:
+    assert read_champion(tmp_path) is None
+    assert read_champion(tmp_path / "missing") is None
+    (tmp_path / "other.txt").write_text("x")
+    with pytest.raises(ValueError, match=r"no model\.json"):
+        read_champion(tmp_path)

@@ -68,7 +68,7 @@ def gate_model(
         challenger: The new model, from train_classifier or train_regressor.
         test: The test set, as Parquet. No model may have been trained on its rows.
         target: Name of the column that holds the true values.
-        champion: The model in use. Without one, only the thresholds count.
+        champion: The model in use. Without one, or with an empty folder, only the thresholds count.
         thresholds: Conditions on metrics of the challenger, such as ["roc_auc >= 0.8"].
         metric: The metric to compare. Empty means accuracy for a classifier, and rmse for a
             regressor.
@@ -80,7 +80,7 @@ def gate_model(
         passed: Whether all conditions hold.
         reason: One line that says which conditions hold or fail.
     """
-    from kfgcp_components.evaluate.gate.logic import ComparisonRule, decide
+    from kfgcp_components.evaluate.gate.logic import ComparisonRule, decide, read_champion
     from kfgcp_components.logs import log
     from kfgcp_components.models import read_model
     from kfgcp_components.tables import read_parquet
@@ -89,7 +89,7 @@ def gate_model(
         read_model(challenger.path),
         read_parquet(test.path),
         target,
-        champion=None if champion is None else read_model(champion.path),
+        champion=None if champion is None else read_champion(champion.path),
         thresholds=thresholds,
         rule=ComparisonRule(metric, minimum_effect, alpha, resamples, seed),
     )

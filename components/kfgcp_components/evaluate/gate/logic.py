@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
 from kfgcp_components.evaluate.gate.bootstrap import COMPARABLE, Comparison, compare
 from kfgcp_components.evaluate.gate.thresholds import Threshold, parse_threshold
-from kfgcp_components.models import Model
+from kfgcp_components.models import Model, read_model
 from kfgcp_components.scoring import Predictions, choose_metric, predict, score
 
 
@@ -126,6 +127,21 @@ def decide(
     metrics["improvement_lower_bound"] = comparison.lower_bound
     metrics["p_value"] = comparison.p_value
     return Decision(is_better and not failures, "; ".join(reasons), _finite(metrics))
+
+
+def read_champion(path: str | Path) -> Model | None:
+    """Return the model in use, None when there is none yet.
+
+    `fetch_model` leaves an empty folder for a model that is not registered. A bucket keeps no empty
+    folder, so on other backends the folder can also be missing.
+
+    Raises:
+        ValueError: the folder has files that are not a model.
+    """
+    folder = Path(path)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    return read_model(folder)
 
 
 def _require_comparable(challenger: Model, champion: Model, metric: str) -> None:

@@ -1,0 +1,46 @@
+"""Check a table against schema.json, describe it, and fail when it does not fit."""
+
+import json
+from pathlib import Path
+
+from kfp import dsl
+from kfp.dsl import Artifact, Input
+
+from kfgcp_components import ingest_table, profile_table, validate_table
+
+# The schema is a part of the compiled pipeline, so each run says which one it used.
+SCHEMA = json.loads(Path(__file__).with_name("schema.json").read_text())
+
+
+@dsl.component(base_image="python:3.11")
+def refuse(violations: Input[Artifact]) -> None:
+    """Fail, and name the columns that do not fit.
+
+    Args:
+        violations: What `validate_table` found.
+    """
+    import json
+
+    with open(violations.path) as file:
+        found = json.load(file)["violations"]
+    for violation in found:
+        print(json.dumps(violation))
+    columns = sorted({violation["column"] for violation in found})
+    raise ValueError(f"{len(found)} checks fail, in these columns: {', '.join(columns)}")
+
+
+@dsl.pipeline(name="validate")
+def validate(data: str, describe: bool = True) -> bool:
+    """Check a table.
+
+    Args:
+        data: Path or address of a CSV or Parquet file.
+        describe: Whether to describe each column of the table.
+    """
+    table = ingest_table(source=data).outputs["table"]
+    checked = validate_table(table=table, schema=SCHEMA, fail=False)
+    with dsl.If(checked.outputs["valid"] == False):  # noqa: E712 - KFP needs the comparison
+        refuse(violations=checked.outputs["violations"])
+    with dsl.If(describe == True):  # noqa: E712
+        profile_table(table=table)
+    return checked.outputs["valid"]
