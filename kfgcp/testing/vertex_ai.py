@@ -104,7 +104,7 @@ class VertexStandIn(RunningStandIn):
     def environ_of(self, name: str) -> dict[str, str]:
         """Return the environment variables with which a process uses this stand-in.
 
-        They are AIPLATFORM_EMULATOR_HOST, and those of other stand-ins.
+        They are AIPLATFORM_EMULATOR_HOST, and those of every stand-in that runs pipelines.
         """
         return {_vertex_variable.name: self.api_endpoint, **super().environ_of(name)}
 

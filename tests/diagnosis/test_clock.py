@@ -32,7 +32,7 @@ def test_a_clock_that_is_too_wrong_for_sign_ins(seconds: float, text: str) -> No
         caught.value.message
         == f"The clock of this machine is {text} the clock of the server, so sign-ins fail."
     )
-    assert caught.value.hint.startswith("Set it: sudo ")
+    assert caught.value.hint.startswith("Set the clock: sudo ")
 
 
 @pytest.mark.parametrize("headers", [{}, {"date": "today"}])

@@ -95,7 +95,7 @@ def test_an_index_that_cannot_be_used(
         shutil.move(file, f"{file}.damaged")
         assert diagnose(backend="local")["store"].ok
     else:
-        assert "was written by a newer kfgcp" in finding.detail
+        assert finding.detail.startswith("A newer kfgcp wrote ")
         assert finding.hint == upgrade_hint()
 
 

@@ -177,7 +177,8 @@ def test_the_command_serves_until_it_is_stopped(
     lines = iter(process.stdout.readline, "")
     table = _table(lines)
     assert next(lines).strip() == "# shell"
-    assert re.fullmatch(r"export STORAGE_EMULATOR_HOST=http://127\.0\.0\.1:\d+\n", next(lines))
+    for variable in ("AIPLATFORM_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"):
+        assert re.fullmatch(rf"export {variable}=http://127\.0\.0\.1:\d+\n", next(lines))
     place = f"projects/{table['project']}/locations/{table['location']}"
     url = f"{table['api_endpoint']}/v1/{place}/pipelineJobs"
     pids = tmp_path / "pids"

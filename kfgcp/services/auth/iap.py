@@ -51,8 +51,8 @@ _SCOPES: Final = ",".join(
 )
 _DESKTOP_HINT: Final = (
     "In the project of the IAP client, create an OAuth client of the type Desktop app, download its"
-    f" JSON file, and sign in with it: {LOG_IN} --client-id-file=FILE --scopes={_SCOPES}\n"
-    "Or set impersonate_service_account in [env.NAME] of kfgcp.toml."
+    f" JSON file, and sign in with it: {LOG_IN} --client-id-file=FILE --scopes={_SCOPES}"
+    " (or set impersonate_service_account in [env.NAME] of kfgcp.toml)"
 )
 
 # The beginning of the year 10000 in seconds since 1970. Python has no later dates.
