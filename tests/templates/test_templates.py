@@ -16,8 +16,7 @@ from kfgcp.testing import KubeflowStandIn, VertexStandIn
 from patience import PROCESS
 
 TEMPLATES = [template.name for template in package.templates()]
-WITH_REGISTRY = ("train-gate-register",)
-DATA = {"train-regressor": "data/wine.csv"}
+WITH_REGISTRY = ("batch-predict", "train-gate-register")
 
 # The longest pipeline that a newcomer reads at once.
 MOST_LINES = 80
@@ -81,11 +80,14 @@ def test_the_run_is_the_same_here_and_on_stand_ins(
     kubeflow_stand_in: KubeflowStandIn,
 ) -> None:
     command = next(one for one in package.templates() if one.name == template).run.split()[1:]
-    # The bucket of the stand-in is empty.
-    data = shop / DATA.get(template, "data/breast_cancer.csv")
+    (settings,) = tomllib.loads((shop / "kfgcp.toml").read_text())["pipeline"].values()
 
     def places(env: str) -> list[str]:
-        params = ["-p", f"data={data}"]
+        params = []
+        for name, value in settings["params"].items():
+            # The bucket of the stand-in is empty, so the files of the project are used.
+            if str(value).startswith("data/"):
+                params += ["-p", f"{name}={shop / value}"]
         if template in WITH_REGISTRY:
             # Each run registers the first model of its own registry.
             params += ["-p", f"registry={shop / env}"]

@@ -34,12 +34,14 @@ def fetch_model(
         required: Whether the task fails when there is no such version.
         model: The model folder. Metadata: name, version, resource.
         found: Whether there is such a version.
-        resolved_version: Id of the version that was read, or an empty text.
+        resolved_version: Id of the version that was read, or "none". `promote_model` takes it as
+            `expected`.
     """
     from pathlib import Path
     from typing import NamedTuple
 
     from kfgcp_components.ship.fetch_model.logic import fetch_version
+    from kfgcp_components.ship.promote_model.logic import NO_VERSION
 
     class Fetched(NamedTuple):
         found: bool
@@ -48,7 +50,7 @@ def fetch_model(
     fetched = fetch_version(registry, name, version, Path(model.path), required=required)
     if fetched is None:
         print(f"{registry} has no {name}@{version} yet")
-        return Fetched(False, "")
+        return Fetched(False, NO_VERSION)
     model.metadata.update(name=name, version=fetched.version, resource=fetched.resource)
     print(f"{name}@{version} is {fetched.resource}")
     return Fetched(True, fetched.version)
