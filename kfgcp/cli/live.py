@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from kfgcp.backends.base import LogLine
 from kfgcp.cli import output
+from kfgcp.log_lines import readable_line
 from kfgcp.model import Run, Task, TaskState, seconds_between, timestamp
 from kfgcp.tracking.updates import LogWritten, RunChanged, RunEnded, RunUpdate, TaskChanged
 
@@ -109,7 +110,7 @@ class PlainView:
         """Show one update."""
         match update:
             case LogWritten(line):
-                self._print(f"{output.plain(line.task)} | {output.plain(line.text)}")
+                self._print(f"{output.plain(line.task)} | {output.plain(readable_line(line.text))}")
             case TaskChanged(task):
                 is_new_state = self._state_of_task.get(task.path) is not task.state
                 if task.state is not TaskState.PENDING and is_new_state:
@@ -197,7 +198,7 @@ class LiveView:
         from rich.text import Text
 
         # A progress bar goes back to the beginning of its line. Only its last state counts.
-        last_state = line.text.rpartition("\r")[2]
+        last_state = readable_line(line.text).rpartition("\r")[2]
         text = Text.from_ansi(last_state)
         text.plain = output.plain(text.plain)
         return Text.assemble((f"{output.plain(line.task)} ", "dim"), ("│ ", "dim"), text)

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Final, Literal
 import click
 
 from kfgcp.errors import UsageError
+from kfgcp.log_lines import readable_line
 from kfgcp.model import Run, RunState, TaskState, json_text
 from kfgcp.tracking.format import number as number
 from kfgcp.tracking.format import plain as plain
@@ -243,12 +244,13 @@ def state(value: RunState | TaskState) -> Text:
 def log_text(text: str) -> str:
     """Return a line of a log for stdout.
 
-    On a terminal, the colors of the line are shown, other control characters become visible, and
-    only the last state of a progress bar is kept. Elsewhere the line is unchanged.
+    On a terminal, a line of JSON for Cloud Logging becomes its message, the colors of the line are
+    shown, other control characters become visible, and only the last state of a progress bar is
+    kept. Elsewhere the line is unchanged.
     """
     if not sys.stdout.isatty():
         return text
-    last_state = text.rstrip("\r").rpartition("\r")[2]
+    last_state = readable_line(text).rstrip("\r").rpartition("\r")[2]
     # Every second part is a color code, because the pattern has a group.
     parts = _COLOR_CODE.split(last_state)
     for index in range(0, len(parts), 2):
