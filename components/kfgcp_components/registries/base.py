@@ -133,7 +133,7 @@ def moved_meanwhile(name: str, alias: str, expected: str | None, current: str | 
 
     Example:
         >>> moved_meanwhile("churn", "champion", None, "v-1")
-        "the alias champion of churn has v-1, not no version; it was moved meanwhile"
+        'the alias champion of churn has v-1, not no version; it was moved meanwhile'
     """
     expected_text = expected or "no version"
     return (

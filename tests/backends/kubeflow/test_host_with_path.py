@@ -157,7 +157,7 @@ def test_a_pod_that_is_gone_is_not_looked_for_at_the_other_address(
     recorded.has_pods = False
     kubeflow = backend(host(of_kubeflow))
 
-    with pytest.raises(NotFound, match=r"its pod .* is gone"):
+    with pytest.raises(NotFound, match=r"its pod .* does not exist any more"):
         list(logs(kubeflow).logs(RUN, LogFilter(attempt=3)))
 
     assert [asked.path for asked in server.asked if asked.path.endswith("/k8s/pod/logs")] == [

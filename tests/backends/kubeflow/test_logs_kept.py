@@ -104,7 +104,7 @@ def test_a_log_that_is_nowhere_is_one_error_with_what_was_tried_and_what_to_set(
     server.logs.kept = "gone"
 
     with pytest.raises(
-        NotFound, match=r"The log of train does not exist any more: its pod \S+ is gone.*\(404\)"
+        NotFound, match=r"The log of train does not exist any more: its pod \S+ does not exist any more.*\(404\)"
     ) as caught:
         run.task("train").logs()
     assert "set project in [env.gke]" in caught.value.hint
@@ -132,7 +132,7 @@ def test_older_servers_say_500_for_a_pod_that_is_gone(home: Path) -> None:
         run = public.show(run_id)
         server.logs.kept = "gone"
 
-        with pytest.raises(NotFound, match=r"is gone.*\(500\)"):
+        with pytest.raises(NotFound, match=r"does not exist any more.*\(500\)"):
             run.task("train").logs()
 
 
@@ -165,8 +165,8 @@ def test_other_tasks_are_printed_before_the_lost_logs_are_reported(
             False,
             True,
             1 + 20,
-        ),  # the first pod is gone; the copies of the launcher are there
-        ("archive", False, False, 1 + 20),  # the first pod is gone, and has no copy
+        ),  # the first pod does not exist any more; the copies of the launcher are there
+        ("archive", False, False, 1 + 20),  # the first pod does not exist any more, and has no copy
         ("gone", False, False, 20 + 3),  # the archive is given up after three requests
     ],
 )
@@ -226,7 +226,7 @@ def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Command) -> No
         )
         server.fail_next("404", path="/k8s/pod/logs")
         assert failing.logs() == first + second, (
-            "the pod of the first attempt is gone, its log is in the archive"
+            "the pod of the first attempt does not exist any more, its log is in the archive"
         )
         server.fail_next("404", path="/k8s/pod/logs")
         server.fail_next("404", 2, path="/artifacts/get")
