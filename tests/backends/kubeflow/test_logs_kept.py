@@ -104,7 +104,8 @@ def test_a_log_that_is_nowhere_is_one_error_with_what_was_tried_and_what_to_set(
     server.logs.kept = "gone"
 
     with pytest.raises(
-        NotFound, match=r"The log of train does not exist any more: its pod \S+ does not exist any more.*\(404\)"
+        NotFound,
+        match=r"The log of train does not exist any more: its pod \S+ does not exist.*\(404\)",
     ) as caught:
         run.task("train").logs()
     assert "set project in [env.gke]" in caught.value.hint
