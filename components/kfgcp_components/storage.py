@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from kfgcp_components.messages import one_line
@@ -60,18 +60,36 @@ def open_store(uri: str) -> Store:
     if not uri.strip():
         raise ValueError("the URI of the folder is empty; give a path, or a gs:// or s3:// URI")
     if "://" not in uri:
-        return LocalStore(Path(os.environ.get("KFGCP_SUBMIT_DIR", ".")) / Path(uri).expanduser())
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return LocalStore(Path(url2pathname(parts.path)))
-    if parts.scheme not in ("gs", "s3"):
+        return LocalStore(_find_folder(uri))
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        return LocalStore(Path(url2pathname(urlsplit(uri).path)))
+    if scheme not in ("gs", "s3"):
         raise ValueError(f"cannot use {uri}: use a path, or a file://, gs:// or s3:// URI")
-    if not parts.netloc:
-        raise ValueError(f"{uri} names no bucket; write {parts.scheme}://BUCKET/FOLDER")
-    prefix = unquote(parts.path).strip("/")
-    if parts.scheme == "gs":
-        return GcsStore(parts.netloc, prefix)
-    return S3Store(parts.netloc, prefix)
+    # Names of objects are taken as they are: '#' and '%20' are ordinary characters in them.
+    bucket, _, path = rest.partition("/")
+    if not bucket:
+        raise ValueError(f"{uri} names no bucket; write {scheme}://BUCKET/FOLDER")
+    if scheme == "gs":
+        return GcsStore(bucket, path.strip("/"))
+    return S3Store(bucket, path.strip("/"))
+
+
+def _find_folder(path: str) -> Path:
+    """Return the folder of a path. A relative path begins where the run was submitted.
+
+    On a service, a relative path would be a folder of the container, which is lost with it.
+    """
+    folder = Path(path).expanduser()
+    submit_folder = os.environ.get("KFGCP_SUBMIT_DIR")
+    if folder.is_absolute():
+        return folder
+    if not submit_folder:
+        raise ValueError(
+            f"{path} is a path on your machine, and this task runs elsewhere; use a gs:// or s3://"
+            " URI"
+        )
+    return Path(submit_folder) / folder
 
 
 class LocalStore:
@@ -186,7 +204,9 @@ class GcsStore:
     def keys(self, prefix: str) -> list[str]:
         """Return the sorted keys of all objects whose key starts with a prefix."""
         blobs = self._bucket.list_blobs(prefix=self._prefix + prefix)
-        return sorted(blob.name[len(self._prefix) :] for blob in blobs)
+        keys = [blob.name[len(self._prefix) :] for blob in blobs]
+        # Cloud Storage FUSE and the console mark a folder with an empty object.
+        return sorted(key for key in keys if key and not key.endswith("/"))
 
     def download(self, key: str, file: Path) -> None:
         """Download an object."""
@@ -241,7 +261,8 @@ class S3Store:
 
     def keys(self, prefix: str) -> list[str]:
         """Return the sorted keys of all objects whose key starts with a prefix."""
-        return sorted(self._list(prefix))
+        # The console of S3 marks a folder with an empty object.
+        return sorted(key for key in self._list(prefix) if key and not key.endswith("/"))
 
     def download(self, key: str, file: Path) -> None:
         """Download an object."""

@@ -161,6 +161,9 @@ def test_the_url_can_be_in_a_variable(webhook: Webhook, monkeypatch: pytest.Monk
         ("", "must begin with https://HOST"),
         (f"file:///{SECRET}", "must begin with https://HOST"),
         (f"https:///{SECRET}", "must begin with https://HOST"),
+        (f"https://hooks.example/{SECRET} x", "has a space, a user or a wrong port"),
+        (f"https://user:{SECRET}@hooks.example/", "has a space, a user or a wrong port"),
+        (f"https://hooks.example:{SECRET}/", "has a space, a user or a wrong port"),
     ],
 )
 def test_a_url_that_is_not_a_webhook(url: str, message: str) -> None:

@@ -88,8 +88,16 @@ def load_pipeline(content: bytes, max_bytes: int = MAX_ARCHIVE_BYTES) -> object:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             archive = _open_archive(file, max_bytes)
+            array_bytes = 0
             for node in _nodes(archive.schema):
                 _check_node(node, archive)
+                # skops reads an array each time that a node names it.
+                if node.get("__loader__") == "NdArrayNode":
+                    array_bytes += archive.sizes.get(str(node.get("file")), 0)
+                if array_bytes > max_bytes:
+                    raise ValueError(
+                        f"its arrays have more than {max_bytes} bytes, which is the limit"
+                    )
         with warnings.catch_warnings():
             # model.json has the version, and `read_model` has compared it.
             warnings.simplefilter("ignore", InconsistentVersionWarning)

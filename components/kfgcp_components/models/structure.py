@@ -90,6 +90,8 @@ def check_pipeline(
     if type(estimator) not in estimator_classes:
         raise ValueError(f"its last step is {_type_name(estimator)}, which is not for {task}")
     _check_attributes(estimator)
+    _use_one_process(preparation)
+    _use_one_process(estimator)
     if classes is not None and estimator.classes_.tolist() != list(classes):
         raise ValueError("its classes are not the classes of model.json")
     if isinstance(estimator, _FORESTS):
@@ -138,6 +140,15 @@ def _check_attributes(estimator: BaseEstimator) -> None:
         # Gradient boosting takes its input as bins while this attribute is true.
         if hasattr(type(estimator), name) or name == "_in_fit":
             raise ValueError(f"an object of the pipeline replaces {one_line(name, 60)!r}")
+
+
+def _use_one_process(estimator: BaseEstimator) -> None:
+    """Let an object predict in this process.
+
+    The file decides otherwise how many processes and threads a prediction starts.
+    """
+    if hasattr(estimator, "n_jobs"):
+        estimator.n_jobs = None
 
 
 def _check_forest(forest: RandomForestClassifier | RandomForestRegressor) -> None:

@@ -95,6 +95,10 @@ class Registry(Protocol):
         """Return the id of the version that has an alias, or None."""
         ...
 
+    def read_previous(self, name: str, alias: str) -> str | None:
+        """Return the version that had an alias before its last move. None when nobody knows."""
+        ...
+
     def move_alias(self, name: str, alias: str, version: str, current: str | None) -> None:
         """Give an alias to a version.
 

@@ -60,6 +60,12 @@ class FolderRegistry:
             return None
         return self._version(name, version_id)
 
+    def read_previous(self, name: str, alias: str) -> str | None:
+        """Return the version that had an alias before its last move, or None."""
+        keys = self._store.keys(f"{name}/aliases/{alias}/")
+        previous = (self._read(keys[-1]) or {}).get("previous") if keys else None
+        return previous if isinstance(previous, str) else None
+
     def read_alias(self, name: str, alias: str) -> str | None:
         """Return the id of the version that has an alias, or None."""
         check_name(name)
@@ -70,7 +76,8 @@ class FolderRegistry:
         """Give an alias to a version."""
         check_name(name)
         check_alias(alias)
-        if self._read_record(name, version) is None:
+        # A version is a part of a path, so no other text may be one.
+        if not _VERSION.fullmatch(version) or self._read_record(name, version) is None:
             raise RegistryError(f"{name} has no version {version} in {self._store.uri}")
         number, stored = self._last_move(name, alias)
         if stored != current:
@@ -132,9 +139,10 @@ class FolderRegistry:
         move = self._read(keys[-1]) or {}
         number = Path(keys[-1]).stem
         version = move.get("version")
-        if not number.isdecimal() or not isinstance(version, str):
+        is_version = isinstance(version, str) and _VERSION.fullmatch(version) is not None
+        if not number.isdecimal() or not is_version:
             raise RegistryError(f"{self._store.uri}/{keys[-1]} is not a move of an alias")
-        return int(number), version
+        return int(number), str(version)
 
     def _read(self, key: str) -> dict[str, object] | None:
         """Return a JSON object of the registry, or None without it."""
@@ -161,7 +169,8 @@ def check_name(name: str) -> None:
 
 def check_alias(alias: str) -> None:
     """Raise an error for a text that cannot be an alias."""
-    if not _ALIAS.fullmatch(alias):
+    # A text such as v-0123456789ab would be read as a version.
+    if not _ALIAS.fullmatch(alias) or _VERSION.fullmatch(alias):
         raise RegistryError(
             f"{alias!r} cannot be an alias; use 2 to 128 letters, digits and '-', begin with a"
             " lowercase letter, and end with a lowercase letter or a digit"

@@ -79,15 +79,13 @@ class VertexRegistry:
                 " pipeline_root that begins with gs://"
             )
         stored = self._find_by_digest(name, model.digest)
-        if not stored:
-            self._upload(name, model, details)
-            stored = self._find_by_digest(name, model.digest)
-        if not stored:
-            raise RegistryError(f"Vertex AI does not show the uploaded version of {name}")
-        # Two attempts can upload the same files at once. The oldest version stays.
-        for duplicate in stored[1:]:
-            self._delete(duplicate)
-        return stored[0]
+        if stored:
+            return stored[0]
+        uploaded = self._upload(name, model, details)
+        # Two attempts can upload the same files at once. Both take the oldest version. The other
+        # one stays too: somebody may have given it an alias or deployed it.
+        stored = self._find_by_digest(name, model.digest)
+        return stored[0] if stored else uploaded
 
     def find(self, name: str, label: str) -> Version | None:
         """Return the version with an id or an alias, or None."""
@@ -100,16 +98,21 @@ class VertexRegistry:
         version = self.find(name, alias)
         return None if version is None else version.version
 
+    def read_previous(self, name: str, alias: str) -> str | None:
+        """Return None: the service does not keep earlier versions of an alias."""
+        return None
+
     def move_alias(self, name: str, alias: str, version: str, current: str | None) -> None:
         """Give an alias to a version.
 
-        The service has no condition for this request. So the alias is read just before and after,
-        and a task that moves it between the two reads is reported here or there.
+        The service has no condition for this request. So the alias is read just before and after.
+        Of two tasks that move it within the same moment, both may succeed; the later one counts.
         """
         stored = self.read_alias(name, alias)
         if stored != current:
             raise RegistryError(moved_meanwhile(name, alias, current, stored))
-        if self.find(name, version) is None:
+        # An alias is not the id of a version, although the service takes it for one.
+        if not version.isdecimal() or self.find(name, version) is None:
             raise RegistryError(f"{name} has no version {version} in {self._parent}")
         resource = f"{self._model(name)}@{version}"
         self._call(
@@ -130,7 +133,10 @@ class VertexRegistry:
             file.parent.mkdir(parents=True, exist_ok=True)
             store.download(key, file)
 
-    def _upload(self, name: str, model: ModelFiles, details: Details) -> None:
+    def _upload(self, name: str, model: ModelFiles, details: Details) -> Version:
+        """Add a version, and return it."""
+        from google.api_core.exceptions import Conflict
+
         labels = {**details.labels, DIGEST_LABEL: model.digest[:DIGEST_LENGTH]}
         if details.run_id:
             labels[RUN_LABEL] = re.sub(r"[^a-z0-9_-]", "-", details.run_id.lower())[:63]
@@ -143,14 +149,23 @@ class VertexRegistry:
             container_spec=self._types.ModelContainerSpec(image_uri=image),
         )
         request = self._types.UploadModelRequest(parent=self._parent, model=body)
-        if self._get(name) is None:
+        is_first = self._get(name) is None
+        if is_first:
             request.model_id = name
         else:
             request.parent_model = self._model(name)
-        self._call(
-            f"register {name}",
-            lambda: self._client.upload_model(request=request).result(timeout=_UPLOAD_TIMEOUT),
-        )
+        try:
+            answer = self._client.upload_model(request=request).result(timeout=_UPLOAD_TIMEOUT)
+        except Conflict as error:
+            # REST says 409 for a name that exists.
+            if not is_first:
+                raise _refused(f"register {name}", error) from error
+            # Another task has registered the first version of this model meanwhile.
+            return self._upload(name, model, details)
+        except Exception as error:
+            raise _refused(f"register {name}", error) from error
+        resource = f"{self._model(name)}@{answer.model_version_id}"
+        return Version(name, answer.model_version_id, resource, model.uri)
 
     def _find_by_digest(self, name: str, digest: str) -> list[Version]:
         """Return the versions with the same files, the oldest first."""
@@ -165,12 +180,6 @@ class VertexRegistry:
         )
         versions = [self._version(name, answer) for answer in answers]
         return sorted(versions, key=lambda version: int(version.version))
-
-    def _delete(self, version: Version) -> None:
-        self._call(
-            f"delete {version.resource}",
-            lambda: self._client.delete_model_version(name=version.resource).result(),
-        )
 
     def _get(self, label: str) -> ModelVersion | None:
         """Return the answer for a model or one of its versions, or None without it."""

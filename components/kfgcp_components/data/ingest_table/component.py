@@ -11,6 +11,9 @@ libraries find the credentials.
 
 ## Limits
 
+- The cache knows the URL and not the content. On Vertex AI and Kubeflow, a task with the same URL
+  takes the old rows when the object has changed. Switch its cache off with
+  `task.set_caching_options(False)`. On this machine, the size and time of a local file count.
 - CSV is UTF-8 text, separated by commas, with a header. Empty cells and `#N/A`, `N/A`, `NA`, `NaN`,
   `nan`, `NULL` and `null` are missing values; `None` is text.
 - Integers that do not fit in 64 bits become text, and so does a CSV column that mixes types.

@@ -115,6 +115,16 @@ def read_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("the URL of the webhook must begin with https://HOST or http://HOST")
+    # http.client would put the wrong part of the URL into its error.
+    has_wrong_character = any(char.isspace() or not char.isprintable() for char in url)
+    try:
+        parts.port  # noqa: B018 - the property raises an error for a wrong port
+    except ValueError:
+        has_wrong_character = True
+    if has_wrong_character or "@" in parts.netloc:
+        raise ValueError(
+            "the URL of the webhook has a space, a user or a wrong port; copy it again"
+        )
     return url
 
 

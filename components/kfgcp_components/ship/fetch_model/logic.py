@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from kfgcp_components.registries import open_registry
-from kfgcp_components.registries.base import RegistryError, Version
+from kfgcp_components.registries.base import RegistryError, Version, list_files
 
 
 def fetch_version(
@@ -33,16 +34,15 @@ def fetch_version(
                 f"{registry} has no {name}@{label}; register and promote a model first"
             )
         return None
-    # Nobody sees a folder that has only some of the files.
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        opened.download(version, partial)
-        if not any(partial.iterdir()):
+    # Not a new name for a whole folder: Cloud Storage FUSE cannot rename folders by default.
+    with tempfile.TemporaryDirectory() as temporary:
+        downloaded = Path(temporary)
+        opened.download(version, downloaded)
+        files = list_files(downloaded)
+        if not files:
             raise RegistryError(f"{version.resource} has no files at {version.uri}")
-        folder.rmdir()
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        # A model folder is complete when it has its description, so that comes last.
+        for path in sorted(files, key=lambda path: path.as_posix() == "model.json"):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(downloaded / path, folder / path)
     return version

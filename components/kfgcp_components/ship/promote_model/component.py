@@ -7,11 +7,12 @@ that your checks compared with.
 ## Limits
 
 - In a folder, the store decides which of two tasks is first. Vertex AI has no condition for moving
-  an alias: the component reads the alias just before and after the move. So between two tasks that
-  move it within the same second, the later one wins, and the earlier one fails.
+  an alias: the component reads the alias just before and after the move. Of two tasks that move it
+  within the same moment, both may succeed, and the later one counts.
 - The component has a side effect, so a cached task moves nothing. Switch its cache off with
   `task.set_caching_options(False)`.
-- To go back, promote the version of the output `previous`. In a folder, the files below
+- To go back, promote the version of the output `previous`. On Vertex AI, a task that is tried again
+  does not know it any more. In a folder, the files below
   `NAME/aliases/ALIAS/` are the history of the alias.
 """
 

@@ -26,7 +26,7 @@ def promote(registry: str, name: str, version: str, alias: str, expected: str = 
     current = opened.read_alias(name, alias)
     # An attempt before this one may have moved the alias already.
     if current == version:
-        return ""
+        return opened.read_previous(name, alias) or ""
     if expected:
         expected_version = None if expected == NO_VERSION else expected
         if current != expected_version:

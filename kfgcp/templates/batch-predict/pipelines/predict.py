@@ -36,7 +36,8 @@ def predict(
         model: What the first model is: logistic_regression, random_forest, gradient_boosting.
         seed: Seed of the training.
     """
-    rows = ingest_table(source=data).outputs["table"]
+    # The cache knows only the address of the data, not its content.
+    rows = ingest_table(source=data).set_caching_options(False).outputs["table"]
     fetched = fetch_model(registry=registry, name=name, version=alias, required=False)
     with dsl.If(fetched.outputs["found"] == True):  # noqa: E712 - KFP needs the comparison
         predicted = predict_batch(model=fetched.outputs["model"], table=rows)
@@ -44,7 +45,9 @@ def predict(
         training_rows = ingest_table(source=training_data).outputs["table"]
         trained = train_classifier(train=training_rows, target=target, model=model, seed=seed)
         classifier = trained.outputs["classifier"]
-        registered = register_model(model=classifier, registry=registry, name=name)
+        registered = register_model(
+            model=classifier, registry=registry, name=name, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        )
         promoted = promote_model(
             registry=registry,
             name=name,

@@ -36,7 +36,8 @@ def retrain(
     # A profile is small, and the same reference gives the same profile. So the cache keeps it.
     old_rows = ingest_table(source=reference).outputs["table"]
     profile = profile_table(table=old_rows).outputs["profile"]
-    new_rows = ingest_table(source=data).outputs["table"]
+    # The cache knows only the address of the data, not its content.
+    new_rows = ingest_table(source=data).set_caching_options(False).outputs["table"]
     drift = detect_drift(table=new_rows, reference=profile, max_drifted_columns=max_drifted_columns)
     with dsl.If(drift.outputs["drifted"] == True):  # noqa: E712 - KFP needs the comparison
         parts = split_table(

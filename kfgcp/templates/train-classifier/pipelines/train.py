@@ -59,7 +59,8 @@ def train(
         test_fraction: Share of the rows for measuring, between 0 and 1.
         seed: Seed of the split and of the training.
     """
-    table = ingest_table(source=data).outputs["table"]
+    # The cache knows only the address of the data, not its content.
+    table = ingest_table(source=data).set_caching_options(False).outputs["table"]
     parts = split_table(table=table, target=target, test_fraction=test_fraction, seed=seed).outputs
     trained = train_classifier(train=parts["train"], target=target, model=model, seed=seed)
     classifier = trained.outputs["classifier"]
