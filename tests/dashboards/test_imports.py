@@ -21,6 +21,8 @@ INTERNAL_MODULES = {
     "kfgcp.bucket_settings",
     "kfgcp.config",
     "kfgcp.cross_site",
+    # a pipeline that a person uploads gets the images of the project
+    "kfgcp.deploy.images.pins",
     "kfgcp.file_uris",
     "kfgcp.hosts",
     "kfgcp.model",

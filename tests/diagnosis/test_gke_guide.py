@@ -309,7 +309,7 @@ def _(stage: Stage) -> str:
     return stage.with_token(stage.stand_in.host, namespace="finance")
 
 
-@situation("kfgcp shows runs of gke without values, metrics and artifacts: …")
+@situation("Runs of gke are shown without values, metrics and artifacts: …")
 def _(stage: Stage) -> str:
     stage.stand_in.faults(1, ["404"], path="*/ml_metadata.*")
     with pytest.warns(api.NotWhole) as warnings:

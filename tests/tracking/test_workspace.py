@@ -121,7 +121,7 @@ def test_a_store_of_a_newer_kfgcp_is_a_state_error_and_left_alone(store: Store, 
     connection.close()
     before = file.read_bytes()
 
-    with pytest.raises(StateError, match="written by a newer kfgcp") as caught:
+    with pytest.raises(StateError, match="A newer kfgcp wrote") as caught:
         Workspace.open()
 
     assert caught.value.hint == upgrade_hint()

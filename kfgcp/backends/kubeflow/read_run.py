@@ -210,7 +210,7 @@ class RunReader:
             title = self._title(answer["run_id"])
             return RunSource(answer, note=f"{title} is shown without tasks: {NO_TASKS}")
         missing = (
-            f"kfgcp shows runs of {self._where.env} without values, metrics and artifacts:"
+            f"Runs of {self._where.env} are shown without values, metrics and artifacts:"
             f" {error.message}"
         )
         return RunSource(answer, missing=missing)

@@ -18,7 +18,7 @@ from kfgcp.testing import KubeflowStandIn
 from kfgcp_command import Command
 
 CALLS = "/ml_metadata.*"
-MISSING = "kfgcp shows runs of cloud without values, metrics and artifacts: ML Metadata"
+MISSING = "Runs of cloud are shown without values, metrics and artifacts: ML Metadata"
 
 
 @pytest.fixture

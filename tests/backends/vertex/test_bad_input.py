@@ -39,7 +39,7 @@ def setting(key: str, value: str) -> dict[str, str]:
             "location",
             "us-central1",
             "us-central1 was not found",
-            "location (us-central1) are right",
+            "location (us-central1) of the environment",
         ),
         ("pipeline_root", "gs://nobodys/runs", "bucket gs://nobodys of the", "pipeline_root"),
         (

@@ -320,7 +320,7 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
     ("start", "why"),
     [
         ("for-loop-3[1]/double-3", "a single iteration of a loop cannot be repeated"),
-        ("nobody", "no task nobody there"),
+        ("nobody", "the pipeline has no task nobody"),
     ],
 )
 def test_from_a_task_that_a_spec_cannot_tell_apart_is_refused(
