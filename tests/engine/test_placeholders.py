@@ -382,6 +382,6 @@ def test_a_name_that_the_task_does_not_have(argument, command):
 def test_a_whole_artifact_in_a_command(side, command):
     """It is refused before the run; this is for what reaches the engine by another way."""
     with pytest.raises(
-        ValueProblem, match=r"takes the whole artifact '(data|model)', but KFP does not say"
+        ValueProblem, match=r"takes the whole artifact '(data|model)', but KFP does not define"
     ):
         command(tools, {"text": "", "items": [], "ratio": 2.0}, [f"--x={{{{$.{side}}}}}"])
