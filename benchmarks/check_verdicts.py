@@ -173,12 +173,12 @@ def judge_folder(
         if file.suffix in endings and only in str(file.relative_to(folder))
     ]
 
-    known = read_record(settings.record)
+    recorded_verdicts = read_record(settings.record)
 
     def judge_numbered(job: tuple[int, Path]) -> list[Verdict]:
         number, file = job
         name = str(file.relative_to(folder))
-        return known.get(name) or list(judge_file(file, folder, settings, number))
+        return recorded_verdicts.get(name) or list(judge_file(file, folder, settings, number))
 
     with ThreadPoolExecutor(workers) as pool:
         verdicts_by_file = list(pool.map(judge_numbered, enumerate(files)))

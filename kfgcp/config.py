@@ -178,7 +178,7 @@ class Project:
         """Return the pipeline that kfgcp.toml declares with this name.
 
         Raises:
-            ConfigError: there is no such pipeline, or its table is not valid.
+            ConfigError: kfgcp.toml does not have the pipeline, or its table is not valid.
         """
         if name in self.pipelines:
             return self.pipelines[name]
@@ -190,7 +190,7 @@ class Project:
         where = self.file.name if self.file else "no kfgcp.toml was found"
         all_names = f"Pipelines: {', '.join(names)}. " if names else ""
         raise ConfigError(
-            f"There is no pipeline '{name}' ({where}).",
+            f"{where} has no pipeline '{name}'.",
             hint=f"{did_you_mean(name, names)}{all_names}Add one as [pipeline.{name}], or name a"
             " file: file.py, file.py:function, or a compiled .yaml or .json.",
         )

@@ -168,7 +168,7 @@ def _check_environment(env: str, environments: Collection[str], where: str) -> N
     if env not in environments:
         names = ", ".join(sorted(environments))
         raise ConfigError(
-            f"{where} names '{env}', but there is no such environment.",
+            f"{where} names the environment '{env}', which kfgcp.toml does not have.",
             hint=f"{did_you_mean(env, environments)}Environments: {names}.",
         )
 

@@ -100,7 +100,7 @@ def find_template(name: str) -> Template:
     """Return the template with a name.
 
     Raises:
-        UsageError: there is no such template. The hint names all templates.
+        UsageError: kfgcp has no template with this name. The hint names all templates.
     """
     templates = {template.name: template for template in all_templates()}
     if name not in templates:

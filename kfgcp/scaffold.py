@@ -99,7 +99,8 @@ def scaffold(folder: Path, template: str | None = None) -> Scaffold:
         template: the name of a template, None for the smallest project.
 
     Raises:
-        UsageError: one of the other files exists, or there is no such template. Nothing is written.
+        UsageError: one of the other files exists, or kfgcp has no template with
+            this name. Nothing is written.
         StateError: the folder cannot be written.
     """
     contents, run = _contents(folder, template)

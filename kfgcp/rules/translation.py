@@ -105,13 +105,13 @@ def cluster_secret_without_translation(context: TaskContext, target: Target) -> 
             "{task} takes the names of its Kubernetes secrets from parameters, so kfgcp cannot"
             " translate these secrets"
         )
-    known = [request for request in required if not request.depends_on_run]
-    secret, _, key = known[0].name.partition("/")
+    fixed_requests = [request for request in required if not request.depends_on_run]
+    secret, _, key = fixed_requests[0].name.partition("/")
     version = "projects/PROJECT/secrets/SECRET/versions/1"
-    variable = known[0].variable
+    variable = fixed_requests[0].variable
     return {
-        "variables": ", ".join(request.variable for request in known),
-        "name": ", ".join(dict.fromkeys(request.name for request in known)),
+        "variables": ", ".join(request.variable for request in fixed_requests),
+        "name": ", ".join(dict.fromkeys(request.name for request in fixed_requests)),
         "entry": f'{variable} = {{ secret = "{secret}", key = "{key}",'
         f' secret_manager = "{version}" }}',
     }

@@ -366,10 +366,10 @@ def _move_aliases(model: _Model, version_id: str, aliases: Iterable[str]) -> Non
     """
     moved = set(aliases)
     for version in model.versions.values():
-        kept = [alias for alias in version["versionAliases"] if alias not in moved]
+        remaining_aliases = [alias for alias in version["versionAliases"] if alias not in moved]
         if version["versionId"] == version_id:
-            kept += sorted(moved)
-        version["versionAliases"] = kept
+            remaining_aliases += sorted(moved)
+        version["versionAliases"] = remaining_aliases
 
 
 def _check_aliases(aliases: Iterable[str]) -> None:

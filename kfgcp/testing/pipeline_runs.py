@@ -1,7 +1,7 @@
 """Run a whole pipeline in a test, with replacements for tasks.
 
 The scheduler of the local engine decides which tasks run: conditions, loops, exit handlers and
-retries behave as in a real run. There is no state folder, no cache and no process for a task. The
+retries behave as in a real run. Nothing is written to a state folder or read from a cache. The
 function of a task without a replacement runs in this process, with the source that KFP compiled.
 """
 

@@ -42,7 +42,7 @@ class ComponentResult:
         """The single value that the component returned.
 
         Raises:
-            UsageError: it returned none, or several outputs with names.
+            UsageError: the component returned nothing, or several outputs with names.
         """
         if ONLY_OUTPUT not in self.outputs:
             names = ", ".join(sorted(self.outputs)) or "none"

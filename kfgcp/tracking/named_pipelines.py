@@ -28,7 +28,7 @@ def load_named_pipeline(project: Project, name: str, env: str | None) -> Spec:
         env: the environment whose sign-in reads Artifact Registry.
 
     Raises:
-        ConfigError: there is no such pipeline, its table is not valid, or its source does not
+        ConfigError: kfgcp.toml lacks the pipeline, its table is not valid, or its source does not
             exist.
         SpecError: it does not compile or is not a valid spec.
         BackendError: Artifact Registry refused it or cannot be reached.

@@ -240,8 +240,8 @@ class ProjectMethods(OpenProject):
             template: the name of a template, see `templates`; None for the smallest project.
 
         Raises:
-            UsageError: a file of the new project already exists, or there is no such template.
-                Nothing was written.
+            UsageError: a file of the new project already exists, or kfgcp has no template
+                with this name. Nothing was written.
 
         Example::
 

@@ -49,10 +49,10 @@ class SmallService:
         self.facts = ServiceFacts(fetch_is_cheap=cheap)
 
     def notes(self, request: SubmitRequest) -> Sequence[str]:
-        raise NotImplementedError
+        return ()
 
     def create(self, request: SubmitRequest) -> Run:
-        raise NotImplementedError
+        raise AssertionError("these tests start no run")
 
     def fetch(self, backend_ref: str) -> FetchedRun:
         self.calls.append(f"fetch {backend_ref}")

@@ -211,7 +211,7 @@ def test_equal_predictions_are_no_improvement() -> None:
 @pytest.mark.parametrize(
     ("thresholds", "passed", "reason"),
     [
-        (["accuracy >= 0.5"], True, "all thresholds hold: accuracy >= 0.5; there is no champion"),
+        (["accuracy >= 0.5"], True, "all thresholds hold: accuracy >= 0.5; no champion was given"),
         (["accuracy>=0.5", " log_loss < 1 "], True, "accuracy >= 0.5, log_loss < 1"),
         (["accuracy >= 0.99"], False, "and must be >= 0.99"),
         (["accuracy >= 0.5", "f1 > 1"], False, "f1 is 0."),
@@ -332,7 +332,10 @@ def run_gate(tmp_path: Path, challenger: str, champion: str | None, **arguments:
 def test_the_component_without_a_champion(tmp_path: Path) -> None:
     passed, reason = run_gate(tmp_path, "random_forest", None, thresholds=["accuracy >= 0.8"])
     assert passed is True
-    assert reason == ("all thresholds hold: accuracy >= 0.8; there is no champion to compare with")
+    assert reason == (
+        "all thresholds hold: accuracy >= 0.8; no champion was given, so the models were not"
+        " compared"
+    )
 
 
 def test_the_component_with_a_champion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,7 +172,7 @@ def test_a_pickle_never_runs(tmp_path: Path) -> None:
 def test_what_is_not_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a model")
     assert "a model is a folder with model.json" in refusal(tmp_path / "text")
-    assert "there is no model at" in refusal(tmp_path / "missing")
+    assert "does not exist" in refusal(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
     assert "has no model.json" in refusal(tmp_path / "empty")
 

@@ -173,7 +173,7 @@ def test_a_url_that_is_not_a_webhook(url: str, message: str) -> None:
 
 
 def test_arguments_that_make_no_sense(webhook: Webhook) -> None:
-    with pytest.raises(ValueError, match="there is no format 'xml'; there are: json, slack"):
+    with pytest.raises(ValueError, match="format must be one of json, slack, not 'xml'"):
         send(webhook.url, Message("done"), format="xml")
     with pytest.raises(ValueError, match="timeout must be a positive number of seconds, not 0"):
         send(webhook.url, Message("done"), timeout=0)

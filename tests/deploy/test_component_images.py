@@ -37,13 +37,13 @@ def look() -> str:
     import kfgcp_components
 
     Path("/tmp/file").write_text("")
-    found = [os.getuid()]
+    uid_and_errors = [os.getuid()]
     for path in ("/file", "/opt/kfgcp/file"):
         try:
             Path(path).write_text("")
         except OSError as error:
-            found.append(error.strerror)
-    return str(found)
+            uid_and_errors.append(error.strerror)
+    return str(uid_and_errors)
 
 @dsl.pipeline(name="look")
 def pipeline() -> str:

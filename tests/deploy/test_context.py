@@ -118,7 +118,7 @@ def test_a_large_context_is_refused_before_it_is_read(
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\[image.shop\]: there is no folder .*/gone\."):
+    with pytest.raises(ConfigError, match=r"\[image.shop\]: the folder .*/gone does not exist\."):
         read(tmp_path / "gone")
-    with pytest.raises(ConfigError, match=r"\[image.shop\]: there is no Dockerfile .*/Dockerfile"):
+    with pytest.raises(ConfigError, match=r"\[image.shop\]: the Dockerfile .*/Dockerfile"):
         read(tmp_path)

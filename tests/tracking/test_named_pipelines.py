@@ -173,9 +173,9 @@ def test_compile_diff_and_doctor_take_a_name(project: Path, kfgcp: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("run chrun", "There is no pipeline 'chrun' (kfgcp.toml)."),
-        ("compile chrun", "There is no pipeline 'chrun' (kfgcp.toml)."),
-        ("check chrun", "There is no pipeline 'chrun' (kfgcp.toml)."),
+        ("run chrun", "kfgcp.toml has no pipeline 'chrun'."),
+        ("compile chrun", "kfgcp.toml has no pipeline 'chrun'."),
+        ("check chrun", "kfgcp.toml has no pipeline 'chrun'."),
         (
             "run churn --env gke",
             "The pipeline 'churn' is not for the environment 'gke' (kfgcp.toml [pipeline.churn]:"

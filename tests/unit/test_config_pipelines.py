@@ -92,12 +92,12 @@ def test_a_pipeline_in_two_files_is_an_error(tmp_path: Path) -> None:
         ),
         (
             '[pipeline.churn]\nsource = "c.py"\nenvs = ["dve"]\n',
-            "[pipeline.churn]: envs names 'dve', but there is no such environment.",
+            "[pipeline.churn]: envs names the environment 'dve', which kfgcp.toml does not have.",
             "Did you mean 'dev'? Environments: dev, local.",
         ),
         (
             '[pipeline.churn]\nsource = "c.py"\n[pipeline.churn.env.dve]\nparams = {}\n',
-            "[pipeline.churn.env.dve] names 'dve', but there is no such environment.",
+            "[pipeline.churn.env.dve] names the environment 'dve', which kfgcp.toml does not have.",
             "Did you mean 'dev'?",
         ),
         (
@@ -137,7 +137,7 @@ def test_a_pipeline_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(tmp_path, VERTEX + CHURN).pipeline("chrun")
 
-    assert caught.value.message == "There is no pipeline 'chrun' (kfgcp.toml)."
+    assert caught.value.message == "kfgcp.toml has no pipeline 'chrun'."
     assert caught.value.hint.startswith(
         "Did you mean 'churn'? Pipelines: churn. Add one as [pipeline.chrun], or name a file:"
     )

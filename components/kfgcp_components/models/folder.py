@@ -172,7 +172,7 @@ def _reject_foreign(source: Path) -> None:
             raise ValueError(f"{source} is a model of joblib or pickle; {_OLD_MODEL_HINT}")
         raise ValueError(f"{source} is a file; a model is a folder with {DESCRIPTION_FILE}")
     if not source.is_dir():
-        raise ValueError(f"there is no model at {source}")
+        raise ValueError(f"the model {source} does not exist")
     if os.path.lexists(source / DESCRIPTION_FILE):
         return
     old_files = sorted(file.name for file in source.iterdir() if file.suffix in _OLD_SUFFIXES)

@@ -109,7 +109,8 @@ class Registry(Protocol):
             current: the version that has the alias now, None for none.
 
         Raises:
-            RegistryError: another task has moved the alias meanwhile, or there is no such version.
+            RegistryError: another task has moved the alias meanwhile, or the version is
+                missing.
         """
         ...
 

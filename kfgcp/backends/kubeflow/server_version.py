@@ -163,12 +163,12 @@ class Server:
         if any(rule.depends_on_version for rule in rules):
             version = self.version
         target = self._target(version, request.options)
-        found = [
+        findings = [
             finding
             for finding in judge(rules, pipeline, target)
             if not request.ignored.covers(finding)
         ]
-        return found, version
+        return findings, version
 
     def _notes_about_older_servers(
         self, pipeline: PipelineContext, request: SubmitRequest

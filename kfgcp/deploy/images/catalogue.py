@@ -130,7 +130,7 @@ class Catalogue:
         """Return an image.
 
         Raises:
-            UsageError: there is no such image.
+            UsageError: the project has no image with this name.
             ConfigError: its files cannot be read, or images begin with each other.
         """
         self.check_name(name)

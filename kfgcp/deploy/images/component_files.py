@@ -100,13 +100,13 @@ def _record_line(path: str, data: bytes) -> str:
 
 def _find_package() -> Path:
     # This does not import the package.
-    found = util.find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    package_spec = util.find_spec(_PACKAGE)
+    if package_spec is None or not package_spec.submodule_search_locations:
         raise ConfigError(
             f"The package {_PACKAGE} is not installed, so its images cannot be named.",
             hint="Install kfgcp again.",
         )
-    return Path(found.submodule_search_locations[0])
+    return Path(package_spec.submodule_search_locations[0])
 
 
 def _find_folder(package: Path) -> Path:

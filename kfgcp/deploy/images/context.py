@@ -142,12 +142,12 @@ def read_context(folder: Path, dockerfile: Path, where: str, home: Path | None =
     """
     if not folder.is_dir():
         raise ConfigError(
-            f"{where}: there is no folder {folder}.",
+            f"{where}: the folder {folder} does not exist.",
             hint='Write the folder of the code, from the folder of kfgcp.toml: context = "."',
         )
     if not dockerfile.is_file():
         raise ConfigError(
-            f"{where}: there is no Dockerfile {dockerfile}.",
+            f"{where}: the Dockerfile {dockerfile} does not exist.",
             hint="Write one, as docs/guides/images.md shows.",
         )
     entries: dict[str, Entry] = {}

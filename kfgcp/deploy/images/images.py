@@ -70,7 +70,7 @@ class Images:
             names: the names of images; all when empty.
 
         Raises:
-            UsageError: there is no such image.
+            UsageError: the project has no image with this name.
             ConfigError: images.lock is not valid, or the files of an image cannot be read.
         """
         catalogue = Catalogue(self._read_project())
@@ -84,7 +84,7 @@ class Images:
             base: begin with this image from now on.
 
         Raises:
-            UsageError: there is no such image, or its Dockerfile has no `ARG BASE`.
+            UsageError: the project has no image with this name, or its Dockerfile lacks `ARG BASE`.
             BackendError: a registry refused the question. images.lock is unchanged.
             MissingExtra: the docker package is not installed.
         """
@@ -118,7 +118,7 @@ class Images:
             log: takes each line of the output of Docker.
 
         Raises:
-            UsageError: there is no such image, or its Dockerfile has no `ARG BASE`.
+            UsageError: the project has no image with this name, or its Dockerfile lacks `ARG BASE`.
             BackendError: a Dockerfile fails. images.lock is unchanged.
             MissingExtra: the docker package is not installed.
         """
@@ -154,7 +154,7 @@ class Images:
 
         Raises:
             ConfigError: kfgcp.toml has no image_registry.
-            UsageError: there is no such image, or its Dockerfile has no `ARG BASE`.
+            UsageError: the project has no image with this name, or its Dockerfile lacks `ARG BASE`.
             BackendError: a Dockerfile fails, or the registry refused an image. images.lock is
                 unchanged.
             MissingExtra: the docker package is not installed.

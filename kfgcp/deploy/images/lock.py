@@ -42,7 +42,7 @@ class Locked:
 
 
 def read_lock(root: Path) -> dict[str, Locked]:
-    """Return what images.lock knows of each image; nothing when there is no such file.
+    """Return what images.lock knows of each image; an empty mapping without the file.
 
     Args:
         root: the folder of kfgcp.toml.

@@ -152,7 +152,7 @@ def _check_pins(unpinned: Sequence[Unpinned], needs_registry: bool) -> Aside:
 def is_stand_in(env: Environment) -> bool:
     """Return whether the service of an environment is a stand-in: its address is this machine.
 
-    With auth = "port-forward" there is no address, because kubectl makes it.
+    With auth = "port-forward", kubectl makes the address later.
     """
     for key in _ADDRESS_KEYS:
         address = env.get(key)

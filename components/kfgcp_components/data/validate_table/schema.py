@@ -149,7 +149,7 @@ def choose_schema(
         infer: whether to infer the schema.
 
     Raises:
-        ValueError: there is no source, or several, or the file is not JSON.
+        ValueError: the caller passes no source or more than one, or the file is not JSON.
     """
     sources = [bool(schema), path is not None, infer].count(True)
     if sources != 1:

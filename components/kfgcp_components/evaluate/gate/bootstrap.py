@@ -84,7 +84,7 @@ def compare(
     if not math.isfinite(improvement):
         return Comparison(math.nan, math.nan, math.nan)
     differences = sign * _resampled_differences(champion, challenger, metric, resamples, seed)
-    # A resample on which the metric is undefined is no evidence for the challenger.
+    # A resample on which the metric is undefined does not count for the challenger.
     differences = np.where(np.isnan(differences), -np.inf, differences)
     not_better = int((differences <= minimum_effect + ROUNDING).sum())
     # The table itself counts as one more resample, so the p-value is never 0.

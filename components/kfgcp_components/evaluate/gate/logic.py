@@ -107,7 +107,7 @@ def decide(
     if conditions and not failures:
         reasons.append("all thresholds hold: " + ", ".join(str(item) for item in conditions))
     if champion is None:
-        reasons.append("there is no champion to compare with")
+        reasons.append("no champion was given, so the models were not compared")
         return Decision(not failures, "; ".join(reasons), _finite(metrics))
     champion_predictions = predict(champion, test, target)
     comparison = compare(

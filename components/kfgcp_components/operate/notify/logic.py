@@ -79,7 +79,7 @@ def send(
     """
     address = read_url(url)
     if format not in FORMATS:
-        raise ValueError(f"there is no format {format!r}; there are: {', '.join(FORMATS)}")
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
     if not timeout > 0:
         raise ValueError(f"timeout must be a positive number of seconds, not {timeout}")
     body = message.body(format)

@@ -30,7 +30,7 @@ def describe_end(
         run_url: a page about the run, empty without one.
 
     Raises:
-        ValueError: there is no such choice.
+        ValueError: `on` is not a key of CHOICES.
 
     Example:
         >>> describe_end("churn", "r1", "FAILED", "no data", on="failure").text

@@ -31,7 +31,7 @@ def fetch_model(
         registry: The URI of a folder, or projects/PROJECT/locations/LOCATION for Vertex AI.
         name: Name of the model in the registry.
         version: Id of the version, or an alias such as "champion".
-        required: Whether the task fails when there is no such version.
+        required: Whether the task fails when the version is missing.
         model: The model folder. Metadata: name, version, resource.
         found: Whether there is such a version.
         resolved_version: Id of the version that was read, or "none". `promote_model` takes it as

@@ -19,14 +19,14 @@ def fetch_version(
         registry: the URI of a folder, or `projects/PROJECT/locations/LOCATION`.
         name: the model.
         label: the id of the version, or an alias.
-        folder: the folder for the files. It is created, also when there is no such version.
+        folder: the folder for the files. It is created even when the version is missing.
         required: whether a missing version is an error. Otherwise the result is None.
 
     Raises:
         ValueError: the version is required and missing, or the registry refuses the request.
     """
-    opened = open_registry(registry)
-    version = opened.find(name, label)
+    model_registry = open_registry(registry)
+    version = model_registry.find(name, label)
     folder.mkdir(parents=True, exist_ok=True)
     if version is None:
         if required:
@@ -37,7 +37,7 @@ def fetch_version(
     # Not a new name for a whole folder: Cloud Storage FUSE cannot rename folders by default.
     with tempfile.TemporaryDirectory() as temporary:
         downloaded = Path(temporary)
-        opened.download(version, downloaded)
+        model_registry.download(version, downloaded)
         files = list_files(downloaded)
         if not files:
             raise RegistryError(f"{version.resource} has no files at {version.uri}")

@@ -22,14 +22,14 @@ def promote(registry: str, name: str, version: str, alias: str, expected: str = 
     Raises:
         ValueError: the alias does not have the expected version, or the registry refuses the move.
     """
-    opened = open_registry(registry)
-    current = opened.read_alias(name, alias)
+    model_registry = open_registry(registry)
+    current = model_registry.read_alias(name, alias)
     # An attempt before this one may have moved the alias already.
     if current == version:
-        return opened.read_previous(name, alias) or ""
+        return model_registry.read_previous(name, alias) or ""
     if expected:
         expected_version = None if expected == NO_VERSION else expected
         if current != expected_version:
             raise RegistryError(moved_meanwhile(name, alias, expected_version, current))
-    opened.move_alias(name, alias, version, current)
+    model_registry.move_alias(name, alias, version, current)
     return current or ""

@@ -16,7 +16,7 @@ def is_good(metrics: Input[Metrics], metric: str, minimum: float) -> bool:
         minimum: The smallest good value.
     """
     if metric not in metrics.metadata:
-        raise ValueError(f"there is no metric {metric!r}, only {', '.join(metrics.metadata)}")
+        raise ValueError(f"the model has no metric {metric!r}, only {', '.join(metrics.metadata)}")
     value = metrics.metadata[metric]
     print(f"{metric} is {value:.4f}, the minimum is {minimum}")
     return value >= minimum

@@ -38,7 +38,7 @@ def test_a_bad_model_is_not_kept(measured_at):
 
 
 def test_a_metric_that_does_not_exist_is_named():
-    with pytest.raises(ValueError, match="there is no metric 'auc', only roc_auc"):
+    with pytest.raises(ValueError, match="the model has no metric 'auc', only roc_auc"):
         run_component(
             "pipelines/train.py:is_good", metrics={"roc_auc": 0.9}, metric="auc", minimum=0.5
         )

@@ -28,7 +28,7 @@ def read_metric(metrics: dsl.Input[dsl.Metrics], name: str) -> float:
         name: Name of the metric. It must be there.
     """
     if name not in metrics.metadata:
-        raise ValueError(f"there is no metric {name!r}, only {', '.join(metrics.metadata)}")
+        raise ValueError(f"the model has no metric {name!r}, only {', '.join(metrics.metadata)}")
     return float(metrics.metadata[name])
 
 

@@ -38,7 +38,7 @@ def test_the_ranking_is_by_error():
 
 
 def test_a_metric_that_does_not_exist_is_named():
-    with pytest.raises(ValueError, match="there is no metric 'rmes', only rmse"):
+    with pytest.raises(ValueError, match="the model has no metric 'rmes', only rmse"):
         run_component("pipelines/train.py:read_metric", metrics={"rmse": 0.5}, name="rmes")
 
 

@@ -22,11 +22,11 @@ def refuse(violations: Input[Artifact]) -> None:
     import json
 
     with open(violations.path) as file:
-        found = json.load(file)["violations"]
-    for violation in found:
-        print(json.dumps(violation))
-    columns = sorted({violation["column"] for violation in found})
-    raise ValueError(f"{len(found)} checks fail, in these columns: {', '.join(columns)}")
+        failed_checks = json.load(file)["violations"]
+    for failed_check in failed_checks:
+        print(json.dumps(failed_check))
+    columns = sorted({failed_check["column"] for failed_check in failed_checks})
+    raise ValueError(f"{len(failed_checks)} checks fail, in these columns: {', '.join(columns)}")
 
 
 @dsl.pipeline(name="validate")
