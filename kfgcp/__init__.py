@@ -83,13 +83,8 @@ if TYPE_CHECKING:
     from kfgcp.project_templates import Template as Template
     from kfgcp.query import RunFilter as RunFilter
     from kfgcp.rules.report import Report as Report, Row as Row, Suppression as Suppression
-    from kfgcp.rules.rule import (
-        Part as Part,
-        Rule as Rule,
-        RuleFinding as RuleFinding,
-        Severity as Severity,
-        Target as Target,
-    )
+    from kfgcp.rules.findings import Part as Part, RuleFinding as RuleFinding, Severity as Severity
+    from kfgcp.rules.rule import Rule as Rule, Target as Target
     from kfgcp.scaffold import Scaffold as Scaffold
     from kfgcp.settings import BackendSettings as BackendSettings, Setting as Setting
     from kfgcp.spec.diff import Change as Change
@@ -191,7 +186,8 @@ _TYPES: Final = {
     "kfgcp.project_templates": "Template",
     "kfgcp.query": "RunFilter",
     "kfgcp.rules.report": "Report Row Suppression",
-    "kfgcp.rules.rule": "Part Rule RuleFinding Severity Target",
+    "kfgcp.rules.findings": "Part RuleFinding Severity",
+    "kfgcp.rules.rule": "Rule Target",
     "kfgcp.scaffold": "Scaffold",
     "kfgcp.settings": "BackendSettings Setting",
     "kfgcp.spec.diff": "Change",

@@ -23,7 +23,8 @@ from generate_rules import find_marks, list_marked, read_case_name, run_tests
 from kfgcp.backends import base, registry
 from kfgcp.backends.kubeflow.rules import kubeflow_rules
 from kfgcp.config import Environment, Project, Setting
-from kfgcp.rules.rule import Rule, format_version
+from kfgcp.rules.rule import Rule
+from kfgcp.rules.versions import format_version
 from kfgcp.store.store import Store
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,8 @@ from typing import Final
 
 from kfgcp.backends.registry import BUILT_IN, plugin_of
 from kfgcp.rules.general import general_rules
-from kfgcp.rules.rule import Rule, format_version
+from kfgcp.rules.rule import Rule
+from kfgcp.rules.versions import format_version
 
 FILE: Final = Path(__file__).with_name("rules.md")
 

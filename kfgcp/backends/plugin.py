@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from kfgcp.backends.service import RunService, ServiceRecords
     from kfgcp.diagnosis.checks import Check
     from kfgcp.model import Run
-    from kfgcp.rules.rule import Rule, Version
+    from kfgcp.rules.rule import Rule
+    from kfgcp.rules.versions import Version
     from kfgcp.store.store import Store
 
 GROUP: Final = "kfgcp.backends"

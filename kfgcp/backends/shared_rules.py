@@ -6,7 +6,7 @@ from typing import Final
 
 from kfgcp.backends.exact_integers import first_inexact
 from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.rule import Match
+from kfgcp.rules.findings import Match
 from kfgcp.spec.json_values import format_place
 
 _INEXACT: Final = "first inexact integer"

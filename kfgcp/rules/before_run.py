@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from kfgcp.errors import Unsupported
+from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.ignored import Ignored
-from kfgcp.rules.rule import RuleFinding, Severity
 
 # A pipeline can have hundreds of components with the same setting.
 _MAX_LINES_OF_RULE: Final = 3

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from kfgcp.rules.rule import RuleFinding
+    from kfgcp.rules.findings import RuleFinding
 
 Place: TypeAlias = tuple[str, str, str, str]
 """A rule, the task and the component that it is about, and the part that must change. Findings with

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from kfgcp.model import JsonValue
-from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target
+from kfgcp.rules.findings import RuleFinding, Severity
+from kfgcp.rules.rule import Rule, Target
 from kfgcp.spec.source_lines import Location, without_number
 
 # From the worst to the most harmless, for sorting.

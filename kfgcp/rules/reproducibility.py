@@ -6,18 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.findings import Located, Match, Part, Severity, match_texts
 from kfgcp.rules.patterns import LazyPattern
-from kfgcp.rules.rule import (
-    Located,
-    Match,
-    Part,
-    Severity,
-    Target,
-    component_rule,
-    match_texts,
-    pipeline_rule,
-    task_rule,
-)
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule, task_rule
 from kfgcp.rules.written_texts import texts_in
 from kfgcp.spec.graph import Constant, Importer
 

@@ -22,12 +22,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from types import ModuleType
 from typing import Final, TypeAlias
 
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.findings import Located, Match, NotJudged, Part, RuleFinding, Severity
+from kfgcp.rules.versions import Version, format_version
 from kfgcp.settings import BackendSettings
 
 _ID: Final = re.compile(r"[A-Z]\d{3}")
@@ -37,36 +38,6 @@ _GENERAL_FAMILIES: Final = frozenset("SPRY")
 
 # `{task}` in the reason of a `NotJudged`.
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
-
-# Distributions add to the number: `2.5.0-rc.1`. Nine digits are more than enough.
-_VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
-
-Version: TypeAlias = tuple[int, ...]
-"""A version of a server: `(2, 14, 3)`."""
-
-
-class Severity(StrEnum):
-    """How bad a finding is."""
-
-    ERROR = "error"
-    """The pipeline does not run there, or not to its end."""
-    WARNING = "warning"
-    """It runs, but something is ignored or has another result."""
-    NOTE = "note"
-    """It is good to know, and too common or too harmless to be shown at every run."""
-    NOT_JUDGED = "not judged"
-    """Nobody knows, or it depends on values that exist only at run time."""
-
-
-class Part(StrEnum):
-    """The part of a pipeline that must change to silence a rule."""
-
-    TASK = "task"
-    """The call that makes the task, or a method of the task."""
-    COMPONENT = "component"
-    """The definition of the component."""
-    PIPELINE = "pipeline"
-    """The definition of the pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,91 +59,9 @@ class Target:
     options: RunOptions = field(default_factory=RunOptions)
 
 
-@dataclass(frozen=True, slots=True)
-class NotJudged:
-    """The answer of a rule that cannot know.
-
-    Attributes:
-        reason: completes "not judged: ". It may have placeholders, as the message of a rule.
-        values: the values of its placeholders, beside `{task}`, `{component}`, `{env}` and
-            `{version}`. Names that users choose belong here.
-    """
-
-    reason: str
-    values: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """The answer of a rule about a whole pipeline that has found a part of it.
-
-    Attributes:
-        values: the values of the placeholders in the message.
-        part: what must change.
-        task: the path of the task, empty for the pipeline itself.
-        component: the name of the component in the spec, empty when the answer is not about one.
-    """
-
-    values: Mapping[str, str]
-    part: Part = Part.PIPELINE
-    task: str = ""
-    component: str = ""
-
-
-def at_task(context: TaskContext, values: Mapping[str, str] | None = None) -> Located:
-    """Return the answer of a rule about a whole pipeline that has found one of its tasks.
-
-    Args:
-        context: the task.
-        values: the values of the placeholders in the message of the rule.
-    """
-    return Located(values or {}, Part.TASK, context.path, context.component.name)
-
-
-Match: TypeAlias = bool | Mapping[str, str] | Located | NotJudged | None
-"""What a rule returns. False and None: it has nothing to say. A mapping has the values of the
-placeholders in its message, beside `{task}`, `{component}`, `{env}` and `{version}`."""
-
 TaskFunction: TypeAlias = Callable[[TaskContext, Target], Match]
 ComponentFunction: TypeAlias = Callable[[ComponentContext, Target], Match]
 PipelineFunction: TypeAlias = Callable[[PipelineContext, Target], Iterable[Match] | Match]
-
-
-def match_texts(placeholder: str, texts: Iterable[str], separator: str = ", ") -> Match:
-    """Return the answer of a rule whose message lists texts, False without texts.
-
-    Example:
-        >>> match_texts("names", ["a", "b"]), match_texts("names", [])
-        ({'names': 'a, b'}, False)
-    """
-    listed = list(texts)
-    return {placeholder: separator.join(listed)} if listed else False
-
-
-@dataclass(frozen=True, slots=True)
-class RuleFinding:
-    """Something that a rule has to say about a pipeline.
-
-    Attributes:
-        rule: the id of the rule.
-        severity: how bad it is.
-        message: one line.
-        hint: what to do, one line; empty when there is nothing to do.
-        task: the path of the task in the spec; empty for the pipeline as a whole.
-        component: the name of the component in the spec; empty when the finding is not about one.
-        part: what must change.
-        methods: the methods of a task that write it in Python, such as `set_retry`. The line of
-            their call is the line of the finding.
-    """
-
-    rule: str
-    severity: Severity
-    message: str
-    hint: str = ""
-    task: str = ""
-    component: str = ""
-    part: Part = Part.TASK
-    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,28 +410,3 @@ def judge(rules: Sequence[Rule], pipeline: PipelineContext, target: Target) -> l
         findings.extend(rule.findings(pipeline, target))
     order = list(Severity)
     return sorted(findings, key=lambda finding: order.index(finding.severity))
-
-
-def parse_version(text: object) -> Version | None:
-    """Return the version in a text, None when it does not begin with one.
-
-    Example:
-        >>> parse_version("v2.5.0-rc.1")
-        (2, 5, 0)
-        >>> parse_version("unknown") is None
-        True
-    """
-    match = _VERSION.match(text) if isinstance(text, str) else None
-    if match is None:
-        return None
-    return tuple(int(number) for number in match.groups() if number is not None)
-
-
-def format_version(version: Version | None) -> str:
-    """Return a version as text, "" for None.
-
-    Example:
-        >>> format_version((2, 14, 3))
-        '2.14.3'
-    """
-    return ".".join(str(part) for part in version or ())

@@ -10,16 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.findings import Located, Match, Part, Severity
 from kfgcp.rules.patterns import LazyPattern
-from kfgcp.rules.rule import (
-    Located,
-    Match,
-    Part,
-    Severity,
-    Target,
-    component_rule,
-    pipeline_rule,
-)
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule
 from kfgcp.rules.written_texts import Origin, written_texts
 from kfgcp.spec.credentials import has_password
 

@@ -7,17 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from kfgcp.rules.contexts import PipelineContext, TaskContext
+from kfgcp.rules.findings import Located, Match, Part, Severity
 from kfgcp.rules.inputs import plain_name
 from kfgcp.rules.patterns import LazyPattern
-from kfgcp.rules.rule import (
-    Located,
-    Match,
-    Part,
-    Severity,
-    Target,
-    pipeline_rule,
-    task_rule,
-)
+from kfgcp.rules.rule import Target, pipeline_rule, task_rule
 from kfgcp.semantics import expressions
 from kfgcp.semantics.values import ValueProblem, Values, format_value
 from kfgcp.spec.graph import Component, FromTask

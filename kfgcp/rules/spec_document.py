@@ -8,16 +8,9 @@ from itertools import chain
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.findings import Located, Match, Part, Severity
 from kfgcp.rules.patterns import LazyPattern
-from kfgcp.rules.rule import (
-    Located,
-    Match,
-    Part,
-    Severity,
-    Target,
-    component_rule,
-    pipeline_rule,
-)
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule
 from kfgcp.rules.written_texts import texts_in, written_texts
 from kfgcp.spec.graph import FromInput
 from kfgcp.spec.json_values import format_place

@@ -6,17 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.findings import Located, Match, Part, Severity
 from kfgcp.rules.inputs import plain_name, read_constant
-from kfgcp.rules.rule import (
-    Located,
-    Match,
-    Part,
-    Severity,
-    Target,
-    component_rule,
-    pipeline_rule,
-    task_rule,
-)
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule, task_rule
 from kfgcp.semantics.placeholders import is_template
 from kfgcp.semantics.values import ValueProblem, coerce
 from kfgcp.spec.graph import FromInput

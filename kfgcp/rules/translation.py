@@ -7,7 +7,8 @@ environment. docs/guides/portable.md explains the tables.
 from __future__ import annotations
 
 from kfgcp.rules.contexts import TaskContext
-from kfgcp.rules.rule import Match, NotJudged, Severity, Target, task_rule
+from kfgcp.rules.findings import Match, NotJudged, Severity
+from kfgcp.rules.rule import Target, task_rule
 from kfgcp.spec.graph import Container
 from kfgcp.spec.portable_requests import (
     ACCELERATOR,

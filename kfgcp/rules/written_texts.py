@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
-from kfgcp.rules.rule import Located, Part
+from kfgcp.rules.findings import Located, Part
 from kfgcp.spec.graph import Constant, Importer
 
 

@@ -13,20 +13,13 @@ from kfgcp.config_pipelines import ProjectPipeline
 from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.findings import Part, RuleFinding
 from kfgcp.rules.general import choose_rules, general_rules
 from kfgcp.rules.ignored import Place, finding_place
 from kfgcp.rules.report import Report, Row, Suppression, merge_copies, merge_findings
-from kfgcp.rules.rule import (
-    Part,
-    Rule,
-    RuleFinding,
-    Target,
-    Version,
-    format_version,
-    judge,
-    parse_version,
-)
+from kfgcp.rules.rule import Rule, Target, judge
 from kfgcp.rules.suppress import notes_about, suggest_rule, suppress
+from kfgcp.rules.versions import Version, format_version, parse_version
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map

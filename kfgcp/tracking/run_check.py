@@ -17,9 +17,10 @@ from kfgcp.backends.registry import typed_settings
 from kfgcp.config import Project
 from kfgcp.rules.before_run import refuse_errors, warning_lines
 from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.general import general_rules
 from kfgcp.rules.ignored import Ignored, Place
-from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
+from kfgcp.rules.rule import Target, judge
 from kfgcp.spec.pipeline_files import may_suppress_rules
 from kfgcp.spec.wire import may_need_translation
 from kfgcp.store.store import Store

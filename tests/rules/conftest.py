@@ -2,8 +2,9 @@
 
 import pytest
 
+from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.report import Report, Row, Suppression
-from kfgcp.rules.rule import RuleFinding, Severity, Target
+from kfgcp.rules.rule import Target
 from kfgcp.spec.source_map import Location
 
 HOSTILE = "a\nb::error::c|d%25 \x1b[31m\u202ee\t[x](y) {0} <b> `z`\r"

@@ -6,8 +6,8 @@ import pytest
 
 from kfgcp.errors import Unsupported
 from kfgcp.rules.before_run import refuse_errors, warning_lines
+from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.ignored import Ignored, finding_place
-from kfgcp.rules.rule import RuleFinding, Severity
 
 WARNING = RuleFinding("V301", Severity.WARNING, "component a is odd")
 NOTE = RuleFinding("V307", Severity.NOTE, "component a is common")

@@ -19,8 +19,9 @@ from general_rule_pipelines import (
 from json_types import JsonDict
 from kfgcp.model import TaskState
 from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.general import general_rules
-from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target, judge
+from kfgcp.rules.rule import Rule, Target, judge
 from kfgcp.semantics import arguments
 from kfgcp.semantics.expressions import evaluate_condition
 from kfgcp.semantics.nodes import Node

@@ -3,9 +3,9 @@
 import re
 from dataclasses import replace
 
+from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.formats.github import format_github
 from kfgcp.rules.report import Report, Row
-from kfgcp.rules.rule import RuleFinding, Severity
 from kfgcp.spec.source_map import Location
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.formats.matrix import Line, display_width, layout, matrix
 from kfgcp.rules.report import Report, Row
-from kfgcp.rules.rule import RuleFinding, Severity, Target
+from kfgcp.rules.rule import Target
 from kfgcp.spec.source_map import Location
 
 

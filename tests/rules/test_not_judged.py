@@ -3,7 +3,8 @@
 import pytest
 
 from kfgcp.rules.contexts import PipelineContext, TaskContext
-from kfgcp.rules.rule import Match, NotJudged, Rule, Severity, Target, judge, task_rule
+from kfgcp.rules.findings import Match, NotJudged, Severity
+from kfgcp.rules.rule import Rule, Target, judge, task_rule
 from kfgcp.spec.load import from_documents
 
 BRACES = ["a{b}c", "{", "}", "{}", "{0}", "{task}", "{{task}}", "{task.path}", "{env!r:>9}"]

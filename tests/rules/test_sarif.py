@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 
 from json_types import JsonDict
+from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.formats.sarif import format_sarif
 from kfgcp.rules.general import general_rules
 from kfgcp.rules.report import Report, Row, Suppression
-from kfgcp.rules.rule import RuleFinding, Severity
 from kfgcp.spec.source_map import Location
 
 SCHEMA = Path(__file__).parent / "sarif" / "sarif-schema-2.1.0.json"

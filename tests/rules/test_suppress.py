@@ -2,8 +2,8 @@
 
 import pytest
 
+from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.report import Row, Suppression
-from kfgcp.rules.rule import RuleFinding, Severity
 from kfgcp.rules.suppress import notes_about, suppress
 from kfgcp.spec.source_map import Comment, Location
 

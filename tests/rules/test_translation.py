@@ -14,7 +14,8 @@ from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.rules import translation
 from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.rule import Part, RuleFinding, Severity, Target, judge, rules_of
+from kfgcp.rules.findings import Part, RuleFinding, Severity
+from kfgcp.rules.rule import Target, judge, rules_of
 from kfgcp.settings import BackendSettings
 from kfgcp.spec.load import Spec, from_documents
 

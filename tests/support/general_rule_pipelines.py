@@ -7,8 +7,9 @@ from typing import Any
 
 from json_types import JsonDict
 from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.findings import RuleFinding
 from kfgcp.rules.general import general_rules
-from kfgcp.rules.rule import RuleFinding, Target, judge
+from kfgcp.rules.rule import Target, judge
 from kfgcp.spec.load import from_documents
 
 REMOVE = object()

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target, judge
+from kfgcp.rules.findings import RuleFinding, Severity
+from kfgcp.rules.rule import Rule, Target, judge
 from kfgcp.settings import BackendSettings
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec, from_documents

@@ -13,7 +13,8 @@ import sys
 from dataclasses import dataclass
 
 from kfgcp.backends.plugin import BackendPlugin
-from kfgcp.rules.rule import NotJudged, Severity, pipeline_rule, rules_of, task_rule
+from kfgcp.rules.findings import NotJudged, Severity
+from kfgcp.rules.rule import pipeline_rule, rules_of, task_rule
 from kfgcp.settings import BackendSettings
 
 

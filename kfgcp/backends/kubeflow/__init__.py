@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from kfgcp.config import Environment, Project
     from kfgcp.diagnosis.checks import Check
     from kfgcp.model import Run
-    from kfgcp.rules.rule import Rule, Version
+    from kfgcp.rules.rule import Rule
+    from kfgcp.rules.versions import Version
 
 # The releases that the rules know, the oldest first. 3.0 is the branch after 2.17.
 _VERSIONS: Final = (

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from kfgcp.errors import Unsupported, UsageError
-from kfgcp.rules.rule import format_version
+from kfgcp.rules.versions import format_version
 
 if TYPE_CHECKING:
     from kfgcp.backends.kubeflow.server_version import Server

@@ -31,15 +31,8 @@ from kfgcp.rules.facts import (
     is_google_component,
     whole_artifact,
 )
-from kfgcp.rules.rule import (
-    Match,
-    Severity,
-    Target,
-    at_task,
-    component_rule,
-    pipeline_rule,
-    task_rule,
-)
+from kfgcp.rules.findings import Match, Severity, at_task
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule, task_rule
 from kfgcp.spec import wire
 from kfgcp.spec.graph import Binding, Component, Constant, Container, FromInput, FromTask, TaskDef
 

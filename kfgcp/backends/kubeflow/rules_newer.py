@@ -20,15 +20,8 @@ from kfgcp.backends.kubeflow.spec_parts import (
     takes_final_status,
 )
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
-from kfgcp.rules.rule import (
-    Match,
-    Severity,
-    Target,
-    component_rule,
-    match_texts,
-    pipeline_rule,
-    task_rule,
-)
+from kfgcp.rules.findings import Match, Severity, match_texts
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule, task_rule
 from kfgcp.spec import wire
 from kfgcp.spec.graph import Constant, Importer
 

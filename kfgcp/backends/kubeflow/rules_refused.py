@@ -20,15 +20,8 @@ from kfgcp.backends.kubeflow.limits import (
 from kfgcp.backends.kubeflow.spec_parts import arguments, pipeline_settings
 from kfgcp.backends.shared_rules import match_inexact_integer
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
-from kfgcp.rules.rule import (
-    Match,
-    Severity,
-    Target,
-    component_rule,
-    match_texts,
-    pipeline_rule,
-    task_rule,
-)
+from kfgcp.rules.findings import Match, Severity, match_texts
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule, task_rule
 from kfgcp.spec.graph import Constant, FromInput, Importer, OtherExecutor
 
 # The name of a run that the user does not name ends with a hyphen and the id of the submission,

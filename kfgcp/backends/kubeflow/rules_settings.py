@@ -16,7 +16,8 @@ from kfgcp.backends.kubeflow.spec_parts import (
     pipeline_settings,
 )
 from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.rule import Match, Severity, Target, at_task, match_texts, pipeline_rule
+from kfgcp.rules.findings import Match, Severity, at_task, match_texts
+from kfgcp.rules.rule import Target, pipeline_rule
 from kfgcp.spec.json_values import JsonObject
 
 # The fields of a PvcMount whose name comes from a parameter.

@@ -10,7 +10,7 @@ from typing import Final
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.service import ServiceRecords
 from kfgcp.config import Environment
-from kfgcp.rules.rule import Version, format_version, parse_version
+from kfgcp.rules.versions import Version, format_version, parse_version
 
 # The kind of the record, and its only id.
 _KIND: Final = "server version"

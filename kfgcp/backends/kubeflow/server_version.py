@@ -29,16 +29,9 @@ from kfgcp.errors import (
 from kfgcp.options import RunOptions
 from kfgcp.rules.before_run import describe, warning_lines
 from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.rule import (
-    Rule,
-    RuleFinding,
-    Severity,
-    Target,
-    Version,
-    format_version,
-    judge,
-    parse_version,
-)
+from kfgcp.rules.findings import RuleFinding, Severity
+from kfgcp.rules.rule import Rule, Target, judge
+from kfgcp.rules.versions import Version, format_version, parse_version
 from kfgcp.services.client import ServiceClient
 
 # The first version that has the API v2beta1.

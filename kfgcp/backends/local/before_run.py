@@ -9,8 +9,9 @@ from kfgcp.engine.secrets import Secrets
 from kfgcp.options import RunOptions
 from kfgcp.rules.before_run import refuse_errors, warning_lines
 from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.findings import RuleFinding
 from kfgcp.rules.ignored import Ignored
-from kfgcp.rules.rule import RuleFinding, Target, judge
+from kfgcp.rules.rule import Target, judge
 from kfgcp.spec.graph import Graph
 from kfgcp.spec.load import Spec
 

@@ -21,19 +21,9 @@ from kfgcp.rules.facts import (
     is_google_component,
     whole_artifact,
 )
+from kfgcp.rules.findings import Match, Part, Severity, match_texts
 from kfgcp.rules.patterns import LazyPattern
-from kfgcp.rules.rule import (
-    Match,
-    Part,
-    Rule,
-    Severity,
-    Target,
-    component_rule,
-    match_texts,
-    pipeline_rule,
-    sorted_rules,
-    task_rule,
-)
+from kfgcp.rules.rule import Rule, Target, component_rule, pipeline_rule, sorted_rules, task_rule
 from kfgcp.spec.graph import Constant, Importer, OtherExecutor
 from kfgcp.spec.platform import VOLUME_IMAGES, WORKSPACE, ClusterConfig
 from kfgcp.spec.platform import pipeline_settings as read_pipeline_settings

@@ -21,7 +21,7 @@ from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.load import Spec
 
 if TYPE_CHECKING:
-    from kfgcp.rules.rule import RuleFinding
+    from kfgcp.rules.findings import RuleFinding
 
 # A job of schema 2.0.0 has typed values in `parameters`. A job of a later schema has JSON values in
 # `parameterValues`.

@@ -9,16 +9,8 @@ from kfgcp.backends.vertex.rules_limits import run_labels
 from kfgcp.options import local_flags
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.rules.facts import inner_values, whole_artifact
-from kfgcp.rules.rule import (
-    Match,
-    Part,
-    Severity,
-    Target,
-    component_rule,
-    match_texts,
-    pipeline_rule,
-    task_rule,
-)
+from kfgcp.rules.findings import Match, Part, Severity, match_texts
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule, task_rule
 from kfgcp.spec import platform
 from kfgcp.spec.graph import Importer
 from kfgcp.spec.wire import read_executors

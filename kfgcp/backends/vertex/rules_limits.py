@@ -10,16 +10,8 @@ from typing import Any, Final
 from kfgcp.backends.shared_rules import match_inexact_integer
 from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
-from kfgcp.rules.rule import (
-    Match,
-    NotJudged,
-    Part,
-    Severity,
-    Target,
-    component_rule,
-    pipeline_rule,
-    task_rule,
-)
+from kfgcp.rules.findings import Match, NotJudged, Part, Severity
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule, task_rule
 from kfgcp.spec.graph import Constant, Container, FromTask, Graph, TaskDef
 from kfgcp.spec.graph import Iterator as Loop
 

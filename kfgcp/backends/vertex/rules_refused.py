@@ -7,17 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
-from kfgcp.rules.rule import (
-    Match,
-    NotJudged,
-    Part,
-    Severity,
-    Target,
-    component_rule,
-    match_texts,
-    pipeline_rule,
-    task_rule,
-)
+from kfgcp.rules.findings import Match, NotJudged, Part, Severity, match_texts
+from kfgcp.rules.rule import Target, component_rule, pipeline_rule, task_rule
 from kfgcp.spec.graph import Constant, Container
 from kfgcp.spec.platform import VOLUME_IMAGES
 

@@ -12,9 +12,11 @@ import click
 from kfgcp.cli import options, output
 from kfgcp.cli.run_options import ParamOptions, param_options
 from kfgcp.errors import CheckFailed, UsageError
+from kfgcp.rules.findings import Severity
 from kfgcp.rules.formats.matrix import Cell, layout, matrix
 from kfgcp.rules.report import Report
-from kfgcp.rules.rule import Severity, Target, format_version
+from kfgcp.rules.rule import Target
+from kfgcp.rules.versions import format_version
 from kfgcp.workspace import Workspace
 
 FORMATS: Final = ("text", "json", "sarif", "github", "markdown")

@@ -10,7 +10,7 @@ from kfgcp.cli import options, output
 from kfgcp.cli.foreground import start
 from kfgcp.cli.run_options import ParamOptions, run_options
 from kfgcp.errors import Unsupported, UsageError
-from kfgcp.rules.rule import Severity
+from kfgcp.rules.findings import Severity
 from kfgcp.workspace import Workspace
 
 if TYPE_CHECKING:

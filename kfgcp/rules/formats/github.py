@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from kfgcp.plain_text import plain
+from kfgcp.rules.findings import Severity
 from kfgcp.rules.formats.sentences import format_finding
 from kfgcp.rules.report import Report, Row
-from kfgcp.rules.rule import Severity
 
 _COMMANDS: Final = {
     Severity.ERROR: "error",

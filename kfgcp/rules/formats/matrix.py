@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from kfgcp.plain_text import plain
+from kfgcp.rules.findings import Severity
 from kfgcp.rules.formats.sentences import collect_hints, format_environments
 from kfgcp.rules.report import Report, Row
-from kfgcp.rules.rule import Severity
 
 _HEADERS: Final = ("severity", "rule", "where", "finding")
 _RULE: Final = 1

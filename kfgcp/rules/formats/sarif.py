@@ -15,9 +15,10 @@ from urllib.parse import quote
 from kfgcp import __version__
 from kfgcp.model import JsonValue, json_text
 from kfgcp.plain_text import plain
+from kfgcp.rules.findings import Severity
 from kfgcp.rules.formats.sentences import format_finding
 from kfgcp.rules.report import Report, Row, Suppression
-from kfgcp.rules.rule import Rule, Severity
+from kfgcp.rules.rule import Rule
 from kfgcp.spec.source_map import Location
 
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"

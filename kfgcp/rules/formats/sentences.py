@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kfgcp.plain_text import plain
+from kfgcp.rules.findings import Severity
 from kfgcp.rules.report import Row
-from kfgcp.rules.rule import Severity
 
 
 def format_finding(row: Row) -> str:

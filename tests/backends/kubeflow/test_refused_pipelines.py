@@ -16,7 +16,7 @@ from kfgcp.backends.registry import load_project
 from kfgcp.backends.store_records import StoreRecords
 from kfgcp.config import Environment
 from kfgcp.errors import NotFound, Unsupported
-from kfgcp.rules.rule import parse_version
+from kfgcp.rules.versions import parse_version
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn, kubeflow

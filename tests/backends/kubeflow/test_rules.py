@@ -13,7 +13,9 @@ from kfgcp.backends.kubeflow import BACKEND
 from kfgcp.backends.kubeflow.rules import kubeflow_rules
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target, Version, judge
+from kfgcp.rules.findings import RuleFinding, Severity
+from kfgcp.rules.rule import Rule, Target, judge
+from kfgcp.rules.versions import Version
 from kfgcp.spec.load import Spec, from_documents, load
 from kubeflow_rule_cases import CASES, Case
 from kubeflow_rule_pipelines import constant, pipeline, takes

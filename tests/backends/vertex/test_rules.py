@@ -15,8 +15,9 @@ from kfgcp.backends.vertex.rules import vertex_rules
 from kfgcp.backends.vertex.rules_refused import ACCELERATOR_TYPES
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
+from kfgcp.rules.findings import Severity
 from kfgcp.rules.ignored import Ignored
-from kfgcp.rules.rule import Rule, Severity
+from kfgcp.rules.rule import Rule
 from kfgcp.spec.load import Spec
 from rule_cases import ARTIFACT, NUMBER_IN_LIST, REMOVED, Case, check_case, find
 
