@@ -31,7 +31,7 @@ def environment(texts: Iterable[str], variables: Mapping[str, str]) -> dict[str,
     """Return environment variables that give git the users and passwords of repositories.
 
     The variables are settings of git: for each repository, git sends a header with its requests.
-    The setting `insteadOf`, which rewrites addresses, is no alternative. With it, the program that
+    The setting `insteadOf`, which rewrites addresses, would not be safe. With it, the program that
     git starts for http has the password on its command line.
 
     Args:

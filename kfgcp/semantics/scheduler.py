@@ -298,7 +298,7 @@ class Scheduler(Generic[NodeT]):
         node.children = {str(number): iteration for number, iteration in enumerate(iterations)}
         node.unstarted_iterations.extend(iterations)
         node.unfinished_children = len(iterations)
-        # pipeline_spec.proto, IteratorPolicy.parallelism_limit: 0 is no limit.
+        # pipeline_spec.proto, IteratorPolicy.parallelism_limit: 0 means that any number may run.
         limit = node.task.iterator.limit or len(iterations)
         for _ in range(min(limit, len(iterations))):
             self._next_iterations.append(node.unstarted_iterations.popleft())

@@ -166,6 +166,16 @@ def test_local_folders_are_copied_without_unfinished_files(tmp_path: Path) -> No
     assert copied(f"file://{source}/a.txt", target / "sub") == {"a.txt": True}
 
 
+def test_two_copies_to_one_file_do_not_share_an_unfinished_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    first, second = part_path(target), part_path(target)
+    first.write_bytes(b"first")
+    second.write_bytes(b"second")
+
+    assert first.read_bytes() == b"first"
+    assert first.parent == second.parent == target.parent
+
+
 def test_checksums_are_those_of_the_standards(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"123456789")
     # The check value of CRC-32C (RFC 3720 and the catalogue of CRC parameters) is e3069283.

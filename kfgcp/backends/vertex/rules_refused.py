@@ -12,7 +12,7 @@ from kfgcp.rules.rule import Target, component_rule, pipeline_rule, task_rule
 from kfgcp.spec.graph import Constant, Container
 from kfgcp.spec.platform import VOLUME_IMAGES
 
-# The names of google.cloud.aiplatform_v1.AcceleratorType (accelerator_type.proto, as of
+# The names of google.cloud.aiplatform_v1.AcceleratorType (accelerator_type.proto, in
 # google-cloud-aiplatform 2.7). A test compares them with the installed library. The name
 # ACCELERATOR_TYPE_UNSPECIFIED is left out, because it means no accelerator.
 ACCELERATOR_TYPES: Final = frozenset(

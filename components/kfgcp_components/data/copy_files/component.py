@@ -29,7 +29,8 @@ libraries find the credentials.
   Kubeflow, use a URL, because the task runs on another machine.
 - A copy from one bucket to another goes through the disk of the task, up to 8 files at once.
 - A cancelled task removes its unfinished files. A killed task (SIGKILL) can leave one hidden file
-  `.NAME.kfgcp-part` for each thread, which the next copy replaces.
+  `.NAME.….kfgcp-part` for each thread. Copies ignore these files, so you can delete them.
+- A folder behind a symbolic link in a local source is not copied.
 """
 
 from typing import NamedTuple

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -104,8 +105,12 @@ class LocalStore:
 
 
 def part_path(path: Path) -> Path:
-    """Return the path for the unfinished file. It is the same each time, so none is left over."""
-    return path.with_name(f".{path.name}{PART_SUFFIX}")
+    """Return a new path for the unfinished file of a copy.
+
+    Two copies to one file must not share it: the second would write into what the first one has
+    checked already.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART_SUFFIX}")
 
 
 def stop_if(cancelled: threading.Event) -> None:

@@ -23,9 +23,9 @@ QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 HISTOGRAM_BINS = 20
 
-# A profile keeps at most so many points of a distribution (and the smallest value), and so many
-# categories. That is enough to compare another table with the profile, and a profile of 100 columns
-# stays below 5 MB.
+# How many points of a distribution a profile keeps at most, besides the smallest value, and how
+# many categories. These are enough to compare another table with the profile, and a profile of 100
+# columns stays below 5 MB.
 MAX_POINTS = 1000
 MAX_CATEGORIES = 1000
 
