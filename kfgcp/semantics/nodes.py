@@ -135,6 +135,8 @@ def final_status(node: Node, job_resource_name: str) -> dict[str, Any]:
         "state": state,
         "pipelineTaskName": node.task.key if node.task else "",
         "pipelineJobResourceName": job_resource_name,
+        # Kubeflow also sends {} without an error, and components with kfp 2.10 need it.
+        "error": {},
     }
     if node.error is not None:
         status["error"] = {"code": 1, "message": node.error.message}

@@ -25,10 +25,16 @@ STORES = ["file", "gs", "gofakes3", "moto"]
 BUCKET = "models"
 
 
+def serve_vertex(mode: str) -> Iterator[VertexStandIn]:
+    """Serve Vertex AI and Cloud Storage. Without the package, as with kfp 2.10, the test skips."""
+    pytest.importorskip("google.cloud.aiplatform_v1", reason="needs google-cloud-aiplatform")
+    with vertex(mode=mode) as env:
+        yield env
+
+
 @pytest.fixture(scope="module")
 def stand_in() -> Iterator[VertexStandIn]:
-    with vertex() as env:
-        yield env
+    yield from serve_vertex("engine")
 
 
 def serve_bucket(program: Callable[[], AbstractContextManager[S3Server]]) -> Iterator[S3Server]:
@@ -90,16 +96,15 @@ def registry_name(request: pytest.FixtureRequest, folder_of_store: Callable[[str
 
 @pytest.fixture
 def own_stand_in() -> Iterator[VertexStandIn]:
-    with vertex(mode="instant") as env:
-        yield env
+    yield from serve_vertex("instant")
 
 
 MakeModel = Callable[..., tuple[Path, str]]
 
 
 @pytest.fixture
-def make_model(tmp_path: Path, stand_in: VertexStandIn) -> MakeModel:
-    """Return a function that writes a model here and to Cloud Storage, with the same files."""
+def make_model(tmp_path: Path) -> MakeModel:
+    """Return a function that writes a model, and gives its folder and a URI for `upload`."""
 
     def make(text: str) -> tuple[Path, str]:
         folder = tmp_path / f"model-{text}"
@@ -181,7 +186,8 @@ def registered(registry_name: str, make_model: MakeModel) -> list[str]:
     versions = []
     for text in ("one", "two"):
         folder, uri = make_model(text)
-        upload(folder, uri)
+        if registry_name.startswith("projects/"):
+            upload(folder, uri)
         versions.append(register(registry_name, "churn", folder, uri).version)
     return versions
 
@@ -449,7 +455,7 @@ def test_marks_of_folders_are_not_files(store: Store, tmp_path: Path) -> None:
     assert store.keys("churn/") == ["churn/a"]
 
 
-def test_names_of_objects_are_taken_as_they_are() -> None:
+def test_names_of_objects_are_taken_as_they_are(stand_in: VertexStandIn) -> None:
     assert open_store("gs://bucket/run#1/a%20b/").uri == "gs://bucket/run#1/a%20b"
 
 

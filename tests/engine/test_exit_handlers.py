@@ -307,3 +307,25 @@ def test_the_final_status_on_the_wire(simulate):
             }
         }
     ]
+
+
+@pytest.mark.rule("Control flow: the final status is state, task name, job resource name and error")
+def test_the_final_status_without_an_error_is_as_on_kubeflow(simulate):
+    """kfp 2.10 in an image reads the fields of `error` also when there is none."""
+
+    @dsl.pipeline(name="handled")
+    def handled():
+        with dsl.ExitHandler(state_of()):
+            bad()
+
+    received = []
+
+    def behave(node):
+        if node.path == "state-of":
+            received.append(json.loads(json.dumps(node.inputs.params["status"])))
+            return Values({"Output": ""})
+        return Values()
+
+    simulate(handled, behave)
+
+    assert [status["error"] for status in received] == [{}]
