@@ -111,7 +111,7 @@ if TYPE_CHECKING:
     )
     from kfgcp.tracking.open_project import OpenProject as OpenProject
     from kfgcp.tracking.pipelines import Diff as Diff
-    from kfgcp.tracking.submit import Plan as Plan
+    from kfgcp.tracking.submit import Preview as Preview
     from kfgcp.tracking.update_batches import Update as Update
     from kfgcp.tracking.updates import (
         LogWritten as LogWritten,
@@ -206,7 +206,7 @@ _TYPES: Final = {
     "kfgcp.tracking.notices": "NotHeeded NotRefreshed RecordedCode",
     "kfgcp.tracking.open_project": "OpenProject",
     "kfgcp.tracking.pipelines": "Diff",
-    "kfgcp.tracking.submit": "Plan",
+    "kfgcp.tracking.submit": "Preview",
     "kfgcp.tracking.update_batches": "Update",
     "kfgcp.tracking.updates": "LogWritten RunChanged RunEnded RunUpdate RunUpdates TaskChanged",
     "kfgcp.workspace": "Workspace",

@@ -385,7 +385,7 @@ class SupportsRetry(Protocol):
 
 
 @runtime_checkable
-class SupportsPlan(Protocol):
+class SupportsPreview(Protocol):
     """Can show what it would send for a request, without sending anything."""
 
     def request_body(self, request: SubmitRequest) -> JsonObject:

@@ -16,7 +16,7 @@ from kfgcp.backends.base import (
     SupportsArtifacts,
     SupportsLogs,
     SupportsNative,
-    SupportsPlan,
+    SupportsPreview,
     SupportsRetry,
 )
 from kfgcp.backends.service import CanRetry, HasLogs, HasNativeClient, RunService
@@ -49,7 +49,7 @@ def find_part(mirror: MirroredRuns, service: RunService, protocol: type) -> obje
     if protocol is SupportsNative and isinstance(service, HasNativeClient):
         return MirrorNative(mirror, service)
     # These Protocols name no run, so a service can implement them itself.
-    if protocol in (SupportsArtifacts, SupportsPlan) and isinstance(service, protocol):
+    if protocol in (SupportsArtifacts, SupportsPreview) and isinstance(service, protocol):
         return service
     return None
 

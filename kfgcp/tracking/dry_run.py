@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kfgcp.backends.base import Backend, SubmitRequest, SupportsPlan, capability
+from kfgcp.backends.base import Backend, SubmitRequest, SupportsPreview, capability
 from kfgcp.errors import Unsupported
 from kfgcp.model import JsonValue
 from kfgcp.rules.report import Report
@@ -59,7 +59,7 @@ def dry_run(workspace: OpenProject, backend: Backend, request: SubmitRequest) ->
             cannot show what it would send.
     """
     env = workspace.project.env(request.options.env)
-    planner = capability(backend, SupportsPlan)
+    planner = capability(backend, SupportsPreview)
     if planner is None:
         raise Unsupported(
             f"The backend '{env.backend}' does not support --dry-run.",

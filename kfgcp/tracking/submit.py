@@ -45,7 +45,7 @@ _MAX_FILES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Preview:
     """What `submit` would do.
 
     Attributes:

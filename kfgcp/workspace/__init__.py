@@ -31,7 +31,7 @@ _METHODS_ONLY: Final = frozenset(
         "deleted_artifacts",
         "images",
         "load_pipeline",
-        "plan",
+        "preview",
         "renewed",
         "spec_of",
         "unread",

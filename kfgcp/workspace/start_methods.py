@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
     from kfgcp.options import RunOptions
     from kfgcp.tracking.dry_run import DryRun
-    from kfgcp.tracking.submit import Plan
+    from kfgcp.tracking.submit import Preview
 
 
 class StartMethods(RunMethods):
@@ -106,7 +106,7 @@ class StartMethods(RunMethods):
         handle = self.submit(pipeline, options, params=params, smoke=smoke, **changes)
         return handle.wait(timeout, check=check)
 
-    def plan(
+    def preview(
         self,
         pipeline: PipelineLike,
         options: RunOptions | None = None,
@@ -114,20 +114,20 @@ class StartMethods(RunMethods):
         params: Mapping[str, object] | None = None,
         smoke: bool = False,
         **changes: Unpack[OptionKeywords],
-    ) -> Plan:
+    ) -> Preview:
         """Return what `submit` would send with the same arguments, without starting a run.
 
         The errors are those of `submit`.
 
         Example::
 
-            kfgcp.Workspace.default().plan("pipelines/churn.py", env="dev").notes
+            kfgcp.Workspace.default().preview("pipelines/churn.py", env="dev").notes
         """
         from kfgcp.tracking import submit
 
         combined = submit.combine(options, changes)
         backend, request = submit.prepare(self, pipeline, params, combined, smoke=smoke)
-        return submit.Plan(request, submit.notes_of(self, backend, request))
+        return submit.Preview(request, submit.notes_of(self, backend, request))
 
     def dry_run(
         self,

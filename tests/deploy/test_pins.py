@@ -122,7 +122,7 @@ def test_the_version_is_the_same_for_each_environment(project: Callable[..., Non
     project(f'image_registry = "{REGISTRY}"')
     lock_all()
     versions = {
-        kfgcp.Workspace.default().plan("pipe.py", env=env).request.spec.version
+        kfgcp.Workspace.default().preview("pipe.py", env=env).request.spec.version
         for env in ("local", "dev")
     }
     assert versions == {kfgcp.compile("pipe.py").version}
@@ -154,9 +154,9 @@ def test_an_image_that_was_not_pushed_is_refused_for_a_service(
 
 def test_a_stand_in_gets_it_with_a_note(project: Callable[..., None]) -> None:
     project(env='api_endpoint = "http://127.0.0.1:9"\nauth = "anonymous"')
-    notes = kfgcp.Workspace.default().plan("pipe.py", env="dev").notes
+    notes = kfgcp.Workspace.default().preview("pipe.py", env="dev").notes
     assert [note for note in notes if "is in no registry. A service would refuse" in note]
-    local_notes = kfgcp.Workspace.default().plan("pipe.py", env="local").notes
+    local_notes = kfgcp.Workspace.default().preview("pipe.py", env="local").notes
     assert not [note for note in local_notes if "registry" in note]
 
 

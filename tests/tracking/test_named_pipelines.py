@@ -71,7 +71,7 @@ def project(home: Path) -> Path:
 
 
 def params_of(*arguments: Any, **options: Any) -> dict[str, Any]:
-    plan = kfgcp.Workspace.default().plan(*arguments, **options)
+    plan = kfgcp.Workspace.default().preview(*arguments, **options)
     return dict(plan.request.params)
 
 

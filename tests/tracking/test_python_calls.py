@@ -62,7 +62,7 @@ def test_an_object_and_its_compiled_file_are_the_same_version(home: Path) -> Non
     assert compiled.version == kfgcp.compile("pipeline.yaml").version
     assert compiled.origin.endswith("test_python_calls.py:doubled_twice")
     assert kfgcp.compile(compiled) is compiled
-    assert api.plan(doubled_twice).request.spec.version == compiled.version
+    assert api.preview(doubled_twice).request.spec.version == compiled.version
     assert kfgcp.diff(doubled_twice, "pipeline.yaml").changes == ()
     assert kfgcp.diff(doubled_twice, double).changes != ()
     assert kfgcp.compile(Path("pipeline.yaml")).version == compiled.version
@@ -215,7 +215,7 @@ def test_a_wrong_option_of_list_is_named(
 def test_a_wrong_option_of_submit_is_named(
     options: dict[str, object], message: str, home: Path
 ) -> None:
-    for call in (kfgcp.submit, kfgcp.run, api.plan):
+    for call in (kfgcp.submit, kfgcp.run, api.preview):
         with pytest.raises(UsageError) as caught:
             call(double, **options)
         assert caught.value.message.startswith(message)
@@ -242,7 +242,7 @@ def test_a_wrong_timeout_is_an_error_before_a_run_starts(timeout: object, home: 
 def test_none_means_that_an_option_is_not_given(home: Path) -> None:
     nothing: dict[str, Any] = {"params": None} | {field.name: None for field in option_fields()}
 
-    assert api.plan(doubled_twice, **nothing).request == api.plan(doubled_twice).request
+    assert api.preview(doubled_twice, **nothing).request == api.preview(doubled_twice).request
     run = kfgcp.run(doubled_twice, timeout=PROCESS, **nothing)
     assert kfgcp.rerun(run, timeout=PROCESS, **nothing).params == run.params == {"number": 4}
 

@@ -34,7 +34,7 @@ def test_a_run_of_an_earlier_version_is_resumed_and_repeated(
     home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     workspace = Workspace.default()
-    plan = workspace.plan(str(pipeline("echo")), experiment="spring", labels={"team": "growth"})
+    plan = workspace.preview(str(pipeline("echo")), experiment="spring", labels={"team": "growth"})
     interrupted = workspace.backend("local").open(plan.request)
     interrupted._lock.release()  # as if its process had ended
     with sqlite3.connect(home / ".kfgcp" / "kfgcp.db") as connection:

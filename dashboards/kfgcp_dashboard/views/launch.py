@@ -287,16 +287,16 @@ def _show_check(spec: Spec, options: RunOptions, values: Mapping[str, object]) -
     """Show what a launch would do. Nothing is started."""
     try:
         with st.spinner("Checking"):
-            plan = data.workspace().plan(spec, options, params=values)
+            preview = data.workspace().preview(spec, options, params=values)
     except KfgcpError as error:
         elements.show_error(error)
         return
-    version = text.escape_markdown(data.short_version(plan.request.spec.version))
+    version = text.escape_markdown(data.short_version(preview.request.spec.version))
     st.success(
         f"The pipeline compiles (version {version}), and its parameters are complete.",
         icon=":material/check_circle:",
     )
-    for note in plan.notes:
+    for note in preview.notes:
         st.warning(text.escape_markdown(note), icon=":material/info:")
 
 

@@ -112,7 +112,7 @@ class KubeflowService:
         return list(run_request.notes(request)) + list(self._server.notes(request))
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
-        """Return the run that `create` would send, see `SupportsPlan`.
+        """Return the run that `create` would send, see `SupportsPreview`.
 
         Only the server knows the id of the experiment, and it is not asked. So the body has the
         name instead.

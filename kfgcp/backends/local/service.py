@@ -109,7 +109,7 @@ class LocalBackend:
         )
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
-        """Return what the store would record of a run, see `SupportsPlan`.
+        """Return what the store would record of a run, see `SupportsPreview`.
 
         The pipeline itself is left out: no service gets it.
         """

@@ -135,7 +135,7 @@ class VertexService:
         return warning_lines(findings, request.ignored)
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
-        """Return the pipelineJob that `create` would send, see `SupportsPlan`."""
+        """Return the pipelineJob that `create` would send, see `SupportsPreview`."""
         return job_request.job(request, self._settings, UNKNOWN_SUBMISSION)
 
     def create(self, request: SubmitRequest) -> Run:
