@@ -122,3 +122,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         read(tmp_path / "gone")
     with pytest.raises(ConfigError, match=r"\[image.shop\]: the Dockerfile .*/Dockerfile"):
         read(tmp_path)
+
+
+def test_a_pattern_that_is_not_valid_is_named(folder: Path) -> None:
+    (folder / ".dockerignore").write_text("data\n[a\n")
+    with pytest.raises(ConfigError) as caught:
+        read(folder)
+    assert caught.value.message == (
+        f"kfgcp.toml [image.shop]: {folder}/.dockerignore has the pattern '[a', which is not valid."
+    )

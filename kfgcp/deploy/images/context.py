@@ -152,7 +152,7 @@ def read_context(folder: Path, dockerfile: Path, where: str, home: Path | None =
         )
     entries: dict[str, Entry] = {}
     size = 0
-    for path, entry in _walk(folder, _read_ignore_file(folder, dockerfile), home):
+    for path, entry in _walk(folder, _read_ignore_file(folder, dockerfile, where), home):
         entries[path] = entry
         size += entry.size
         if size > MAX_BYTES:
@@ -176,11 +176,24 @@ def _path_of_dockerfile(folder: Path, dockerfile: Path) -> str:
         return ".kfgcp-dockerfile"
 
 
-def _read_ignore_file(folder: Path, dockerfile: Path) -> Dockerignore:
-    """Return the patterns for a Dockerfile. A file of its own comes before the common one."""
+def _read_ignore_file(folder: Path, dockerfile: Path, where: str) -> Dockerignore:
+    """Return the patterns for a Dockerfile. A file of its own comes before the common one.
+
+    Raises:
+        ConfigError: a pattern is not valid, or the file cannot be read.
+    """
     for file in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore"):
-        if file.is_file():
-            return Dockerignore(file.read_text("utf-8-sig", "replace").splitlines())
+        if not file.is_file():
+            continue
+        try:
+            return Dockerignore(file.read_text("utf-8-sig", "replace").split("\n"))
+        except ValueError as error:
+            raise ConfigError(
+                f"{where}: {file} has the pattern {str(error)!r}, which is not valid.",
+                hint="Write a backslash before a bracket that belongs to the name of a file.",
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"{where}: {file} cannot be read: {error.strerror}.") from None
     return Dockerignore(())
 
 
