@@ -4,9 +4,10 @@ import shutil
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 
 import pytest
 
@@ -31,6 +32,13 @@ storage:
       enabled: {readonly}
 http:
   addr: 127.0.0.1:{port}
+"""
+
+USERS = """
+auth:
+  htpasswd:
+    realm: acme
+    path: {file}
 """
 
 
@@ -63,17 +71,23 @@ def python_base(docker: "DockerClient") -> str:
 
 @pytest.fixture
 def start_registry(docker: "DockerClient", tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Starts the registry server of Docker: whether it refuses to write in, its address out."""
+    """Starts the registry server of Docker: whether it refuses to write, and its users, in; its
+    address out."""
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("no registry server (Debian: docker-registry)")
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(readonly: bool = False) -> str:
+    def start(readonly: bool = False, users: str = "") -> str:
         port = free_port()
         config = tmp_path / f"registry-{port}.yml"
         folder = tmp_path / f"registry-{port}"
-        config.write_text(CONFIG.format(folder=folder, port=port, readonly=str(readonly).lower()))
+        text = CONFIG.format(folder=folder, port=port, readonly=str(readonly).lower())
+        if users:
+            file = tmp_path / f"users-{port}"
+            file.write_text(users)
+            text += USERS.format(file=file)
+        config.write_text(text)
         processes.append(
             subprocess.Popen(
                 [program, "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -89,7 +103,11 @@ def start_registry(docker: "DockerClient", tmp_path: Path) -> Iterator[Callable[
 
 
 def _answers(port: int) -> bool:
-    with suppress(OSError):
+    try:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/").close()
-        return True
-    return False
+    except HTTPError as error:
+        # A registry with users wants a sign-in.
+        return error.code == HTTPStatus.UNAUTHORIZED
+    except OSError:
+        return False
+    return True

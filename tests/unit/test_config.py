@@ -221,6 +221,11 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
             "Choose another name. The images of kfgcp: base, gcp, tabular.",
         ),
         (
+            "[image.components-base]\n",
+            "kfgcp.toml: [image.components-base] has the name of an image of kfgcp.",
+            "Choose another name. The images of kfgcp: base, gcp, tabular.",
+        ),
+        (
             "[image.Shop]\n",
             "kfgcp.toml: [image.Shop] has a name that no image can have.",
             "Use lower-case letters, digits, and single . _ - between them.",
