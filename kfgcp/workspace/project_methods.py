@@ -243,7 +243,7 @@ class ProjectMethods(OpenProject):
 
         Example::
 
-            kfgcp.init("churn", template="train-classifier").files
+            kfgcp.init("churn", template="train-gate-register").files
         """
         from kfgcp.scaffold import scaffold
 
@@ -251,7 +251,7 @@ class ProjectMethods(OpenProject):
 
     @staticmethod
     def templates() -> list[Template]:
-        """Return the templates of new projects, sorted by name.
+        """Return the templates of new projects, in the order in which a newcomer learns them.
 
         Example::
 

@@ -1,4 +1,4 @@
-"""A Docker engine, a registry on this machine, and images to begin with."""
+"""A registry on this machine, and an image to begin with."""
 
 import shutil
 import subprocess
@@ -11,8 +11,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from kfgcp.errors import KfgcpError
-from made_images import SHELL, import_image, import_python, static_busybox
+from made_images import SHELL, import_image, static_busybox
 from patience import wait_for
 from s3_servers import free_port
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 SHELL_BASE = "kfgcp-tests/shell:1"
-PYTHON_BASE = "kfgcp-tests/python-base:1"
 
 CONFIG = """
 version: 0.1
@@ -43,30 +41,10 @@ auth:
 
 
 @pytest.fixture(scope="session")
-def docker() -> Iterator["DockerClient"]:
-    """A client of the Docker engine of this machine."""
-    from kfgcp.services.docker_engine import connect
-
-    try:
-        client = connect()
-    except KfgcpError as error:
-        pytest.skip(error.message)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
 def shell_base(docker: "DockerClient") -> str:
     """The name of an image with a shell."""
     import_image(SHELL_BASE, {"bin/busybox": static_busybox()}, SHELL, ["CMD /bin/sh"])
     return SHELL_BASE
-
-
-@pytest.fixture(scope="session")
-def python_base(docker: "DockerClient") -> str:
-    """The name of an image with Python."""
-    import_python(PYTHON_BASE)
-    return PYTHON_BASE
 
 
 @pytest.fixture
