@@ -48,6 +48,9 @@ DEFAULT_ENV: Final = "local"
 # The images that kfgcp builds for its own components. A component names one of them.
 COMPONENT_IMAGES: Final = ("base", "gcp", "tabular")
 
+# The names of these images in a registry begin with it: `components-tabular`.
+COMPONENT_PREFIX: Final = "components-"
+
 # One part of a repository's name (the distribution specification of the Open Container Initiative).
 _IMAGE_NAME: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 
@@ -330,7 +333,8 @@ def _images(tables: Mapping[str, Mapping[str, str]], root: Path) -> dict[str, Im
     """
     images = {}
     for name, table in tables.items():
-        if name in COMPONENT_IMAGES:
+        # A registry has the images of kfgcp under names with a prefix.
+        if name.removeprefix(COMPONENT_PREFIX) in COMPONENT_IMAGES:
             raise ConfigError(
                 f"{FILE_NAME}: [image.{name}] has the name of an image of kfgcp.",
                 hint=f"Choose another name. The images of kfgcp: {', '.join(COMPONENT_IMAGES)}.",

@@ -1,8 +1,8 @@
 """The templates of new projects: folders below kfgcp/templates with a file template.toml.
 
-template.toml has a summary, the command that runs the project, the extras of kfgcp that it needs,
-and the names of data sets in kfgcp/templates/data. All other files of the folder are files of the
-project. `{project}` in them is replaced by the name of the project.
+template.toml has the place in the list, a summary, the command that runs the project, the extras of
+kfgcp that it needs, and the names of data sets in kfgcp/templates/data. All other files of the
+folder are files of the project. `{project}` in them is replaced by the name of the project.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Template:
 
     Attributes:
         name: its name, for `kfgcp init --template`.
+        order: its place in the list of templates. The first one is for newcomers.
         summary: what its pipeline does, in one sentence.
         run: the command that runs it.
         extras: the extras of kfgcp that it needs.
@@ -39,6 +40,7 @@ class Template:
     """
 
     name: str
+    order: int
     summary: str
     run: str
     extras: tuple[str, ...]
@@ -86,14 +88,14 @@ class Template:
 
 
 def all_templates() -> list[Template]:
-    """Return all templates, sorted by name.
+    """Return all templates, in the order in which a newcomer learns them.
 
     Example:
-        >>> [template.run for template in all_templates() if template.name == "train-classifier"]
-        ['kfgcp run train']
+        >>> [template.name for template in all_templates()][0]
+        'train-gate-register'
     """
-    folders = sorted(file.parent for file in _FOLDER.glob(f"*/{_DESCRIPTION}"))
-    return [_read(folder) for folder in folders]
+    templates = [_read(file.parent) for file in _FOLDER.glob(f"*/{_DESCRIPTION}")]
+    return sorted(templates, key=lambda template: template.order)
 
 
 def find_template(name: str) -> Template:
@@ -115,6 +117,7 @@ def _read(folder: Path) -> Template:
     description = tomllib.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
     return Template(
         name=folder.name,
+        order=description["order"],
         summary=description["summary"],
         run=description["run"],
         extras=tuple(description.get("extras", ())),

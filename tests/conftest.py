@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from certificates import Certificates
     from kfgcp.testing import VertexStandIn
 
-pytest_plugins = ["trials", "must_run", "kfgcp.testing"]
+pytest_plugins = ["trials", "must_run", "component_images", "kfgcp.testing"]
 
 PIPELINES = Path(__file__).parent / "pipelines"
 DOCKER_SOCKET = "/var/run/docker.sock"

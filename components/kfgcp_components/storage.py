@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -160,6 +160,8 @@ class GcsStore:
     """A folder in a bucket of Cloud Storage."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
+        self.uri = f"gs://{bucket}/{prefix}".rstrip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
         try:
             from google.cloud import storage
         except ImportError:
@@ -167,50 +169,65 @@ class GcsStore:
                 "gs:// needs google-cloud-storage: pip install 'kfgcp[gcp]'"
             ) from None
         # The emulator of tests takes no credentials.
-        if os.environ.get("STORAGE_EMULATOR_HOST"):
-            client = storage.Client.create_anonymous_client()
-        else:
-            client = storage.Client()
+        with _errors_name(self.uri):
+            if os.environ.get("STORAGE_EMULATOR_HOST"):
+                client = storage.Client.create_anonymous_client()
+            else:
+                client = storage.Client()
         self._bucket = client.bucket(bucket)
-        self._prefix = f"{prefix}/" if prefix else ""
-        self.uri = f"gs://{bucket}/{prefix}".rstrip("/")
+        self._has_bucket = False
 
     def read(self, key: str) -> bytes | None:
         """Return the content of an object, or None without the object."""
         from google.api_core.exceptions import NotFound
 
-        try:
-            content: bytes = self._blob(key).download_as_bytes()
-        except NotFound:
-            return None
+        with _errors_name(f"{self.uri}/{key}"):
+            try:
+                content: bytes = self._blob(key).download_as_bytes()
+            except NotFound:
+                self._require_bucket()
+                return None
         return content
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object, unless it exists. Return whether it was written."""
         from google.api_core.exceptions import PreconditionFailed
 
-        try:
-            # Generation 0 means that the object must not exist.
-            self._blob(key).upload_from_string(content, if_generation_match=0)
-        except PreconditionFailed:
-            # The client repeats a request whose answer was lost. Then the object is ours.
-            return self.read(key) == content
+        with _errors_name(f"{self.uri}/{key}"):
+            try:
+                # Generation 0 means that the object must not exist.
+                self._blob(key).upload_from_string(content, if_generation_match=0)
+            except PreconditionFailed:
+                # The client repeats a request whose answer was lost. Then the object is ours.
+                return self.read(key) == content
         return True
 
     def replace(self, key: str, file: Path) -> None:
         """Upload a file."""
-        self._blob(key).upload_from_filename(str(file))
+        with _errors_name(f"{self.uri}/{key}"):
+            self._blob(key).upload_from_filename(str(file))
 
     def keys(self, prefix: str) -> list[str]:
         """Return the sorted keys of all objects whose key starts with a prefix."""
-        blobs = self._bucket.list_blobs(prefix=self._prefix + prefix)
+        with _errors_name(self.uri):
+            blobs = list(self._bucket.list_blobs(prefix=self._prefix + prefix))
         keys = [blob.name[len(self._prefix) :] for blob in blobs]
         # Cloud Storage FUSE and the console mark a folder with an empty object.
         return sorted(key for key in keys if key and not key.endswith("/"))
 
     def download(self, key: str, file: Path) -> None:
         """Download an object."""
-        self._blob(key).download_to_filename(str(file))
+        with _errors_name(f"{self.uri}/{key}"):
+            self._blob(key).download_to_filename(str(file))
+
+    def _require_bucket(self) -> None:
+        """Raise the error of the client if the bucket does not exist.
+
+        The answer to a read is 404 both without the bucket and without the object.
+        """
+        if not self._has_bucket:
+            list(self._bucket.list_blobs(prefix=self._prefix, max_results=1))
+            self._has_bucket = True
 
     # Any, because the client has no types.
     def _blob(self, key: str) -> Any:
@@ -221,55 +238,82 @@ class S3Store:
     """A folder in a bucket of S3 or of a store that speaks its protocol."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         try:
             import boto3
         except ImportError:
             raise ImportError("s3:// needs boto3: pip install 'kfgcp[s3]'") from None
         # boto3 takes the address of another store from AWS_ENDPOINT_URL.
-        self._client = boto3.session.Session().client("s3")
+        with _errors_name(self.uri):
+            self._client = boto3.session.Session().client("s3")
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
 
     def read(self, key: str) -> bytes | None:
         """Return the content of an object, or None without the object."""
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-        except self._client.exceptions.NoSuchKey:
-            return None
-        content: bytes = answer["Body"].read()
+        with _errors_name(f"{self.uri}/{key}"):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            except self._client.exceptions.NoSuchKey:
+                return None
+            content: bytes = answer["Body"].read()
         return content
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object, unless it exists. Return whether it was written."""
         from botocore.exceptions import ClientError
 
-        try:
-            self._client.put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=content, IfNoneMatch="*"
-            )
-        except ClientError as error:
-            # 409: another request is creating the object at the same moment.
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
-                raise OSError(f"{self.uri}/{key} cannot be written: {one_line(error)}") from error
-            return self.read(key) == content
+        with _errors_name(f"{self.uri}/{key}"):
+            try:
+                self._client.put_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Body=content, IfNoneMatch="*"
+                )
+            except ClientError as error:
+                # 409: another request is creating the object at the same moment.
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
+                    raise
+                return self.read(key) == content
         return True
 
     def replace(self, key: str, file: Path) -> None:
         """Upload a file."""
-        self._client.upload_file(str(file), self._bucket, self._prefix + key)
+        with _errors_name(f"{self.uri}/{key}"):
+            self._client.upload_file(str(file), self._bucket, self._prefix + key)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the sorted keys of all objects whose key starts with a prefix."""
         # The console of S3 marks a folder with an empty object.
-        return sorted(key for key in self._list(prefix) if key and not key.endswith("/"))
+        with _errors_name(self.uri):
+            return sorted(key for key in self._list(prefix) if key and not key.endswith("/"))
 
     def download(self, key: str, file: Path) -> None:
         """Download an object."""
-        self._client.download_file(self._bucket, self._prefix + key, str(file))
+        with _errors_name(f"{self.uri}/{key}"):
+            self._client.download_file(self._bucket, self._prefix + key, str(file))
 
     def _list(self, prefix: str) -> Iterator[str]:
         paginator = self._client.get_paginator("list_objects_v2")
         for page in paginator.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
             for item in page.get("Contents", []):
                 yield item["Key"][len(self._prefix) :]
+
+
+class StorageError(OSError):
+    """A store does not exist, refuses a request, or does not answer. The message is one line."""
+
+
+@contextmanager
+def _errors_name(uri: str) -> Iterator[None]:
+    """Give the errors of client libraries one line that names a URI.
+
+    Raises:
+        StorageError: the block raised an error.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    # The libraries raise errors of their own, of their sign-in and of their HTTP client.
+    except Exception as error:
+        hint = "check the URI, the network, and that the task has credentials for it"
+        raise StorageError(f"cannot use {uri}: {one_line(error)}; {hint}") from error

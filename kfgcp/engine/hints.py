@@ -34,6 +34,7 @@ _MISSING_MODULE: Final = re.compile(r"ModuleNotFoundError: No module named '([^'
 _MISSING_FILE: Final = re.compile(
     r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^']+)'"
 )
+_READ_ONLY_FILE: Final = re.compile(r"OSError: \[Errno 30\] Read-only file system: '([^']+)'")
 _UNDEFINED_NAME: Final = re.compile(r"NameError: name '([^']+)' is not defined\b")
 
 
@@ -65,6 +66,8 @@ def hint_for(exception: TaskException, place: TaskPlace) -> str:
         )
     if exception.is_missing_file:
         return _file_hint(exception, place)
+    if exception.read_only_file and place.in_container:
+        return _read_only_hint(exception, place)
     return ""
 
 
@@ -84,6 +87,9 @@ def exception_in_log(lines: Sequence[str]) -> TaskException | None:
     match = _MISSING_FILE.match(last_line)
     if match is not None:
         return TaskException(is_missing_file=True, missing_file=match[1])
+    match = _READ_ONLY_FILE.match(last_line)
+    if match is not None:
+        return TaskException(read_only_file=match[1])
     match = _UNDEFINED_NAME.match(last_line)
     if match is not None:
         return TaskException(undefined_name=match[1], in_component=True)
@@ -135,6 +141,20 @@ def _file_hint(exception: TaskException, place: TaskPlace) -> str:
             " dsl.importer."
         )
     return f"Tasks run in an empty folder: give an absolute path, such as {file}"
+
+
+def _read_only_hint(exception: TaskException, place: TaskPlace) -> str:
+    """Return how a container may write to a folder of the submit folder."""
+    file = Path(exception.read_only_file)
+    submit_folder = Path(place.submit_dir)
+    if not file.is_relative_to(submit_folder) or file == submit_folder:
+        return ""
+    # The folder below the submit folder that contains the file, or the file's own name.
+    folder = file.relative_to(submit_folder).parts[0]
+    return (
+        f"A container may not write to {submit_folder}. If {folder} is a folder for outputs, allow"
+        f' it in kfgcp.toml, in the table of the environment: container_folders = ["{folder}"]'
+    )
 
 
 def _find_local_file(exception: TaskException, place: TaskPlace) -> Path | None:

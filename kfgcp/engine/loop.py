@@ -128,7 +128,13 @@ class Engine:
             self._events.put,
             layout.environments,
             libraries=common_libraries(graph),
-            containers=Containers(layout.workspace, settings.container_credentials, layout.home),
+            containers=Containers(
+                layout.workspace,
+                settings.container_credentials,
+                layout.home,
+                folders=tuple(settings.container_folders),
+                network=settings.container_network,
+            ),
             submit_dir=settings.submit_dir,
             run_id=layout.run_id,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +23,8 @@ class EngineSettings:
         from_task: the path of a task. This task and all tasks that depend on it run again, even
             when they are unchanged.
         container_credentials: whether containers get the Google credentials of this machine.
+        container_folders: the absolute paths of folders that containers may write to.
+        container_network: the network of containers. Empty for the default one.
         buckets: the addresses of object stores, and how long an answer may take.
         secrets: where the secrets of the environment are, by their names.
     """
@@ -32,5 +34,7 @@ class EngineSettings:
     repeats: str | None = None
     from_task: str | None = None
     container_credentials: bool = False
+    container_folders: Sequence[str] = ()
+    container_network: str = ""
     buckets: BucketSettings = DEFAULTS
     secrets: Mapping[str, Secret] = field(default_factory=dict)

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from kfgcp.errors import Unsupported
+from kfgcp.errors import Unsupported, UsageError
 from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.ignored import Ignored
+from kfgcp.rules.images import unpinned_image
 
 # A pipeline can have hundreds of components with the same setting.
 _MAX_LINES_OF_RULE: Final = 3
@@ -33,6 +34,21 @@ def refuse_errors(findings: Sequence[RuleFinding], ignored: Ignored = _NOTHING_I
     if len(errors) > 1:
         message += f", and {len(errors) - 1} more: see kfgcp check"
     raise Unsupported(f"{message[:1].upper()}{message[1:]}.", hint=errors[0].hint)
+
+
+def refuse_unpinned_images(findings: Sequence[RuleFinding]) -> None:
+    """Refuse a run with an image that no registry is known to have.
+
+    Args:
+        findings: what the rules found, without the findings that the user ignores.
+
+    Raises:
+        UsageError: there is such an image. The message is that of the rule.
+    """
+    for finding in findings:
+        if finding.rule == unpinned_image.id:
+            message = describe(finding)
+            raise UsageError(f"{message[:1].upper()}{message[1:]}.", hint=finding.hint)
 
 
 def warning_lines(

@@ -20,6 +20,7 @@ def general_rules(*, with_translation: bool = True) -> tuple[Rule, ...]:
             these rules take time to import.
     """
     from kfgcp.rules import (
+        images,
         portability,
         reproducibility,
         safety,
@@ -32,6 +33,7 @@ def general_rules(*, with_translation: bool = True) -> tuple[Rule, ...]:
         spec_control_flow,
         spec_document,
         spec_values,
+        images,
         portability,
         reproducibility,
         safety,

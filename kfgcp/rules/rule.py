@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from types import ModuleType
 from typing import Final, TypeAlias
 
@@ -40,6 +41,15 @@ _GENERAL_FAMILIES: Final = frozenset("SPRY")
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
+class Runner(Enum):
+    """What runs the pipeline of a target."""
+
+    UNKNOWN = "unknown"
+    THIS_MACHINE = "this machine"
+    STAND_IN = "stand-in"
+    SERVICE = "service"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A place where the pipeline would run.
@@ -50,6 +60,7 @@ class Target:
         version: of the server; None when the backend has no versions, or for the newest one.
         settings: the keys of the environment; None when it is not configured.
         options: how the pipeline would be run.
+        runner: what runs the pipeline.
     """
 
     env: str
@@ -57,6 +68,7 @@ class Target:
     version: Version | None = None
     settings: BackendSettings | None = None
     options: RunOptions = field(default_factory=RunOptions)
+    runner: Runner = Runner.UNKNOWN
 
 
 TaskFunction: TypeAlias = Callable[[TaskContext, Target], Match]
@@ -290,6 +302,7 @@ def component_rule(
     fixed_in: Version | None = None,
     methods: tuple[str, ...] = (),
     part: Part = Part.COMPONENT,
+    needs_target: bool = False,
 ) -> Callable[[ComponentFunction], Rule]:
     """Make a rule of a function that looks at one component; the arguments are as in `task_rule`.
 
@@ -308,6 +321,7 @@ def component_rule(
             name=function.__name__,
             component_function=function,
             part=part,
+            needs_target=needs_target,
         )
 
     return decorate

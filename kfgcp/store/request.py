@@ -30,6 +30,10 @@ class StoredRequest:
         uses_docker: whether a local run starts containers.
         container_credentials: whether the containers of a local run get the Google credentials of
             this machine.
+        container_folders: the absolute paths of folders that the containers of a local run may
+            write to.
+        container_network: the network of the containers of a local run. Empty for the default
+            network of the Docker engine.
         pipeline_root: where a local run writes its outputs. Empty when that is the state folder.
         buckets: where the buckets of a local run are, in the form of `BucketSettings.to_dict`.
         translation: what was translated for the backend, in the form of
@@ -46,6 +50,8 @@ class StoredRequest:
     platform_spec: Mapping[str, Any] | None = None
     uses_docker: bool = False
     container_credentials: bool = False
+    container_folders: Sequence[str] = ()
+    container_network: str = ""
     pipeline_root: str = ""
     buckets: Mapping[str, Any] = field(default_factory=dict)
     translation: Sequence[Mapping[str, JsonValue]] = ()
@@ -62,6 +68,8 @@ class StoredRequest:
             "platform_spec": self.platform_spec,
             "uses_docker": self.uses_docker,
             "container_credentials": self.container_credentials,
+            "container_folders": list(self.container_folders),
+            "container_network": self.container_network,
             "pipeline_root": self.pipeline_root,
             "buckets": dict(self.buckets),
             "translation": [dict(change) for change in self.translation],
@@ -90,6 +98,8 @@ class StoredRequest:
             platform_spec=stored.get("platform_spec"),
             uses_docker=stored.get("uses_docker", False),
             container_credentials=stored.get("container_credentials", False),
+            container_folders=tuple(stored.get("container_folders") or ()),
+            container_network=stored.get("container_network", ""),
             pipeline_root=stored.get("pipeline_root", ""),
             buckets=stored.get("buckets", {}),
             translation=tuple(stored.get("translation") or ()),

@@ -73,7 +73,8 @@ def run_function(
 ) -> Values:
     """Run the function of a component, and return its outputs.
 
-    An exception of the function is raised unchanged.
+    An exception of the function is raised unchanged. Afterwards, the environment variables and the
+    current folder are as before, also when the function changed them.
 
     Args:
         function: the function.
@@ -100,7 +101,7 @@ def run_function(
     # KFP's executor sets this for its own process, and here other code may run afterwards.
     task_root = artifact_types.CONTAINER_TASK_ROOT
     try:
-        with _environment(variables):
+        with _surroundings(variables):
             Executor(executor_input=executor_input, function_to_execute=function).execute()
     finally:
         artifact_types.CONTAINER_TASK_ROOT = task_root
@@ -108,17 +109,19 @@ def run_function(
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
+def _surroundings(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables. At the end, restore all variables and the current folder."""
+    variables_before = dict(os.environ)
+    folder_before = os.getcwd()
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        # Two steps instead of `clear`, so that other threads never see an empty environment.
+        for name in os.environ.keys() - variables_before.keys():
+            del os.environ[name]
+        os.environ.update(variables_before)
+        os.chdir(folder_before)
 
 
 def _read_outputs(component: Component, executor_input: JsonObject, output_file: Path) -> Values:

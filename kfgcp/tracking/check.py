@@ -10,6 +10,7 @@ from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of, typed_settings
 from kfgcp.config import FILE_NAME, Environment, Project
 from kfgcp.config_pipelines import ProjectPipeline
+from kfgcp.deploy.images.pins import runner_of
 from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
@@ -85,7 +86,7 @@ def check(
         version, note = _choose_version(env, server, store)
         if note:
             notes.append(note)
-        target = Target(env.name, env.backend, version, typed_settings(env), options.run_options)
+        target = _target(env, version, options.run_options)
         rules = [rule for rule in rules_for(env.backend) if rule.id in chosen]
         applied.update(rule.id for rule in rules)
         targets.append(target)
@@ -101,6 +102,11 @@ def check(
     shown, suppressed = suppress(rows, source_map.comments, suppressions(project))
     rules = [rule for rule in all_rules if rule.id in applied]
     return Report(spec.name, spec.version, targets, shown, suppressed, notes, rules)
+
+
+def _target(env: Environment, version: Version | None, options: RunOptions) -> Target:
+    settings = typed_settings(env)
+    return Target(env.name, env.backend, version, settings, options, runner_of(env))
 
 
 def _contexts_by_env(
@@ -128,7 +134,7 @@ def find_suppressed_places(
     """Return the places of the findings about a run that comments suppress."""
     env = project.env(request.options.env)
     version, _ = _choose_version(env, None, store)
-    target = Target(env.name, env.backend, version, typed_settings(env), request.options)
+    target = _target(env, version, request.options)
     pipeline = PipelineContext(request.spec, request.params)
     findings = _judge_for(env, rules_for(env.backend), pipeline, target)
     source_map = read_source_map(request.spec)

@@ -14,6 +14,7 @@ from kfgcp.spec.facts import read_lightweight
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.tracking.check import CheckOptions, check
 from kfgcp.tracking.open_project import OpenProject
+from kfgcp.tracking.run_check import require_pinned_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def dry_run(workspace: OpenProject, backend: Backend, request: SubmitRequest) ->
         request: the run.
 
     Raises:
+        UsageError: an image of the project is not pinned, and the environment is a service.
         Unsupported: the backend would refuse the request for a reason that is not a rule, or it
             cannot show what it would send.
     """
@@ -65,6 +67,7 @@ def dry_run(workspace: OpenProject, backend: Backend, request: SubmitRequest) ->
             f"The backend '{env.backend}' does not support --dry-run.",
             hint="Check the pipeline instead: kfgcp check PIPELINE --env NAME",
         )
+    require_pinned_images(workspace.project, request)
     options = CheckOptions(params=_given_params(request), run_options=request.options)
     report = check(workspace.project, request.spec, [env.name], options, workspace.recorded_store)
     body = mask_body(planner.request_body(request)) if report.ok else None

@@ -43,6 +43,38 @@ def load_named_pipeline(project: Project, name: str, env: str | None) -> Spec:
     return replace(spec, entry=entry)
 
 
+def entry_of_file(project: Project, pipeline: str) -> ProjectPipeline | None:
+    """Return the table [pipeline.X] of a pipeline that is given by its file.
+
+    Args:
+        project: the project.
+        pipeline: `file.py`, `file.py:function`, or a compiled file.
+
+    Returns:
+        None when no table has this file, or when several tables have it: then only a name can
+        choose one of them.
+    """
+    file, function = _split_source(Path.cwd(), pipeline)
+    entries = []
+    for entry in project.pipelines.values():
+        if "://" in entry.source:
+            continue
+        entry_file, entry_function = _split_source(entry.folder, entry.source)
+        is_same_function = not function or not entry_function or function == entry_function
+        if file == entry_file and is_same_function:
+            entries.append(entry)
+    return entries[0] if len(entries) == 1 else None
+
+
+def _split_source(folder: Path, source: str) -> tuple[Path, str]:
+    """Return the absolute file of a pipeline, and the name of its function or ""."""
+    file, colon, function = source.rpartition(":")
+    # A name of a file may have a colon too.
+    if colon and function.isidentifier():
+        return (folder / file).resolve(), function
+    return (folder / source).resolve(), ""
+
+
 def _load_source(project: Project, entry: ProjectPipeline, env: str | None) -> Spec:
     if "://" in entry.source:
         from kfgcp.backends.vertex.templates import is_template, load_template

@@ -16,7 +16,7 @@ from kfgcp.spec.load import Component, Spec, from_documents, is_pipeline_file_na
 from kfgcp.store.store import Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.handle import RunHandle
-from kfgcp.tracking.named_pipelines import load_named_pipeline
+from kfgcp.tracking.named_pipelines import entry_of_file, load_named_pipeline
 from kfgcp.tracking.open_project import OpenProject
 
 PipelineLike = str | Path | Spec | Component
@@ -126,7 +126,10 @@ def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | Non
 
         if is_template(pipeline):
             return load_template(pipeline, project.env(env))
-    return pin_images(load(pipeline), lambda: project)
+    spec = load(pipeline)
+    if isinstance(pipeline, (str, Path)):
+        spec = replace(spec, entry=entry_of_file(project, str(pipeline)))
+    return pin_images(spec, lambda: project)
 
 
 def find_entry(workspace: OpenProject, pipeline: PipelineLike) -> ProjectPipeline | None:
@@ -139,6 +142,8 @@ def find_entry(workspace: OpenProject, pipeline: PipelineLike) -> ProjectPipelin
         return pipeline.entry
     if isinstance(pipeline, str) and is_pipeline_name(pipeline):
         return workspace.project.pipeline(pipeline)
+    if isinstance(pipeline, (str, Path)):
+        return entry_of_file(workspace.project, str(pipeline))
     return None
 
 

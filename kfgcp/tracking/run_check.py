@@ -15,7 +15,8 @@ from typing import Final
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.registry import typed_settings
 from kfgcp.config import Project
-from kfgcp.rules.before_run import refuse_errors, warning_lines
+from kfgcp.deploy.images.pins import runner_of
+from kfgcp.rules.before_run import refuse_errors, refuse_unpinned_images, warning_lines
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.general import general_rules
@@ -35,13 +36,24 @@ def check_before_run(project: Project, request: SubmitRequest) -> list[str]:
     A repetition has no warnings, because they were shown before its first run.
 
     Raises:
+        UsageError: an image of the project is not pinned, and the run is for a service.
         Unsupported: a general rule has found an error.
     """
     findings = _find_problems(project, request)
+    refuse_unpinned_images(findings)
     refuse_errors(findings)
     if request.repeats is not None:
         return []
     return warning_lines(findings)
+
+
+def require_pinned_images(project: Project, request: SubmitRequest) -> None:
+    """Refuse a run that a service would get with an image that is not pinned, as `submit` does.
+
+    Raises:
+        UsageError: there is such an image.
+    """
+    refuse_unpinned_images(_find_problems(project, request))
 
 
 def with_ignored_findings(
@@ -59,7 +71,8 @@ def with_ignored_findings(
 def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding]:
     """Return the errors and warnings about a run that the user has not suppressed."""
     env = project.env(request.options.env)
-    target = Target(env.name, env.backend, None, typed_settings(env), request.options)
+    settings = typed_settings(env)
+    target = Target(env.name, env.backend, None, settings, request.options, runner_of(env))
     spec = request.spec
     with_translation = may_need_translation(spec.pipeline_spec, spec.platform_spec)
     rules = [

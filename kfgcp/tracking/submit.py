@@ -16,9 +16,8 @@ from kfgcp.backends.base import (
     SupportsForeground,
     capability,
 )
-from kfgcp.backends.registry import runs_here
 from kfgcp.config import Environment
-from kfgcp.deploy.images.pins import check_images
+from kfgcp.deploy.images.pins import stand_in_notes
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.machine import current_folder
 from kfgcp.model import Run
@@ -264,7 +263,7 @@ def notes_of(workspace: OpenProject, backend: Backend, request: SubmitRequest) -
         UsageError: an image of the pipeline is not pinned, and the run is for a real service.
     """
     env = workspace.project.env(request.options.env)
-    image_notes = check_images(request.spec, env, is_local=runs_here(env.backend))
+    image_notes = stand_in_notes(request.spec, env)
     rule_notes = check_before_run(workspace.project, request)
     return image_notes + list(rule_notes) + list(backend.notes(request))
 

@@ -181,7 +181,6 @@ class ProjectMethods(OpenProject):
             # True
         """
         from kfgcp.backends.diagnose import diagnose
-        from kfgcp.backends.registry import runs_here
         from kfgcp.deploy.images.pins import doctor_checks
         from kfgcp.spec.graph import build
 
@@ -192,8 +191,7 @@ class ProjectMethods(OpenProject):
             images = build(pipeline.pipeline_spec).images
 
         def image_checks(environment: Environment) -> Sequence[Check]:
-            is_local = runs_here(environment.backend)
-            return doctor_checks(images or (), environment, is_local=is_local)
+            return doctor_checks(images or (), environment)
 
         findings = []
         for finding in diagnose(lambda: self.project, env, images, image_checks):
@@ -245,7 +243,7 @@ class ProjectMethods(OpenProject):
 
         Example::
 
-            kfgcp.init("churn", template="train-classifier").files
+            kfgcp.init("churn", template="train-gate-register").files
         """
         from kfgcp.scaffold import scaffold
 
@@ -253,7 +251,7 @@ class ProjectMethods(OpenProject):
 
     @staticmethod
     def templates() -> list[Template]:
-        """Return the templates of new projects, sorted by name.
+        """Return the templates of new projects, in the order in which a newcomer learns them.
 
         Example::
 

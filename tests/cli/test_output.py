@@ -494,3 +494,16 @@ def test_a_flood_of_lines_does_not_hold_the_terminal_up(
     assert "lines left out, see: kfgcp logs" in written
     assert "line 199999" in written
     assert written.count("line ") < 20_000
+
+
+def test_images_and_their_contents_stay_whole_in_80_columns(
+    terminal: Callable[..., tuple[int, str]], home: Path
+) -> None:
+    registry = "europe-west4-docker.pkg.dev/acme-machine-learning/images-of-components"
+    (home / "kfgcp.toml").write_text(f'[project]\nimage_registry = "{registry}"\n')
+    code, written = terminal("images", "list", COLUMNS="80")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", written).splitlines()
+    assert code == 0
+    assert [len(line) <= 80 for line in lines] == [True] * 4
+    for line, name in zip(lines[1:], ("base", "gcp", "tabular"), strict=True):
+        assert re.match(rf"{name} +c-[0-9a-f]{{12}}  not built  europe-west4", line)

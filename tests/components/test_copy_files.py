@@ -23,7 +23,8 @@ from kfgcp_components.data.copy_files import logic
 from kfgcp_components.data.copy_files.checksums import compute
 from kfgcp_components.data.copy_files.locations import locate
 from kfgcp_components.data.copy_files.logic import Copy
-from kfgcp_components.data.copy_files.stores import Cancelled, Entry, LocalStore, part_path
+from kfgcp_components.data.copy_files.stores import Cancelled, Entry, LocalStore
+from kfgcp_components.outputs import part_path
 from patience import PROCESS, wait_for
 from s3_servers import REGION, SERVERS, S3Server, tree
 
@@ -371,3 +372,36 @@ def test_cloud_storage_gives_crc32c_in_base64(tmp_path: Path, gcs: str) -> None:
     blob = client.bucket(gcs.rpartition("/")[2]).get_blob("file")
     assert base64.b64decode(blob.crc32c).hex() == "e3069283"
     assert logic._available() == ["sha256", "md5", "crc32c"]
+
+
+def test_a_linked_folder_is_named_and_not_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_files(tmp_path / "source", {"a": b"1"})
+    (source / "linked").symlink_to(write_files(tmp_path / "other", {"b": b"2"}))
+    assert copied(source, tmp_path / "target") == {"a": True}
+    line = json.loads(capsys.readouterr().out)
+    assert line["severity"] == "WARNING"
+    assert line["message"].startswith(f"{source / 'linked'} is a link to a folder")
+
+
+def test_a_folder_is_not_copied_into_itself_or_over_itself(tmp_path: Path, gcs: str) -> None:
+    source = write_files(tmp_path / "a" / "b", {"b/x": b"1", "x": b"2"})
+    (tmp_path / "link").symlink_to(source)
+    copied(source, f"{gcs}/a/b")
+    for place, target in [
+        (source, source),
+        (source, f"{source}/"),
+        (source, source / "c"),
+        (source, tmp_path / "a"),
+        (source, tmp_path / "link"),
+        (tmp_path / "link", source),
+        (f"{gcs}/a/b", f"{gcs}/a/b/"),
+        (f"{gcs}/a/b", f"{gcs}/a/b/c"),
+        (f"{gcs}/a/b", f"{gcs}/a"),
+        (f"{gcs}/a/b", gcs),
+    ]:
+        with pytest.raises(ValueError, match=r"choose another target") as error:
+            Copy(str(place), str(target)).run()
+        assert "\n" not in str(error.value)
+    assert read_files(source) == {"b/x": b"1", "x": b"2"}

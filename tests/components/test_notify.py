@@ -164,6 +164,9 @@ def test_the_url_can_be_in_a_variable(webhook: Webhook, monkeypatch: pytest.Monk
         (f"https://hooks.example/{SECRET} x", "has a space, a user or a wrong port"),
         (f"https://user:{SECRET}@hooks.example/", "has a space, a user or a wrong port"),
         (f"https://hooks.example:{SECRET}/", "has a space, a user or a wrong port"),
+        (f"https://user:{SECRET}@[::1/", "has a wrong host; copy it again"),
+        # Unicode's normal form of this character is a/c, and a host cannot have a slash.
+        (f"https://user:{SECRET}@hooks\u2100.example/", "has a wrong host; copy it again"),
     ],
 )
 def test_a_url_that_is_not_a_webhook(url: str, message: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -113,6 +115,10 @@ def test_a_table_without_rows_has_predictions_without_rows(
     [
         (lambda rows: rows.drop(columns="size"), {}, "lacks columns .* trained with: size"),
         (lambda rows: rows.assign(size="x"), {}, "trained with numbers in the column 'size'"),
+        (lambda rows: rows.assign(size="1.5"), {}, "and the table has text there; give"),
+        (lambda rows: rows[["color"]].head(0), {}, "lacks columns .* trained with: size"),
+        (lambda rows: rows.head(0).assign(size="x"), {}, "trained with numbers in the column"),
+        (lambda rows: rows, {"prediction_column": "probability_no"}, "the column of a probability"),
         (lambda rows: rows.assign(prediction=1), {}, "already has the column prediction"),
         (lambda rows: rows, {"keep_columns": ["idd"]}, "no column 'idd' to keep. Did you mean"),
     ],
@@ -122,7 +128,7 @@ def test_a_table_that_does_not_fit_leaves_nothing(
     rows: pd.DataFrame,
     tmp_path: Path,
     change: object,
-    options: dict[str, list[str]],
+    options: dict[str, Any],
     message: str,
 ) -> None:
     folder = tmp_path / "work"
@@ -153,3 +159,42 @@ def test_a_file_that_is_not_parquet(classifier: Model, tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="is not readable as Parquet"):
         predict_table(classifier, tmp_path / "rows", tmp_path / "out")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32", "bool", "Int64"])
+def test_numbers_of_another_type_are_predicted_as_the_same_numbers(
+    classifier: Model, rows: pd.DataFrame, tmp_path: Path, dtype: str
+) -> None:
+    ones = rows.assign(size=1.0)
+    ones.assign(size=ones["size"].astype(dtype)).to_parquet(tmp_path / "rows", index=False)
+
+    predict_table(classifier, tmp_path / "rows", tmp_path / "out")
+
+    table = pd.read_parquet(tmp_path / "out")
+    assert table["prediction"].tolist() == classifier.predict(ones).tolist()
+
+
+@dataclass(frozen=True)
+class ModelWithoutProbabilities:
+    """A classifier of another library, which predicts only classes."""
+
+    task: Literal["classification", "regression"] = "classification"
+    target: str = "big"
+    classes: list[bool | int | str] | None = field(default_factory=lambda: ["no", "yes"])
+    columns: dict[str, str] = field(default_factory=lambda: {"size": "numeric"})
+
+    def predict(self, table: pd.DataFrame) -> pd.Series[Any]:
+        return pd.Series(["no"] * len(table), index=table.index)
+
+    def predict_proba(self, table: pd.DataFrame) -> pd.DataFrame | None:
+        return None
+
+
+def test_a_model_without_probabilities_says_which_option_to_set(
+    source: Path, tmp_path: Path
+) -> None:
+    model = ModelWithoutProbabilities()
+    with pytest.raises(ValueError, match="gives no probabilities; set probabilities=False"):
+        predict_table(model, source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert predict_table(model, source, tmp_path / "out", probabilities=False).rows == 120

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from kfgcp_components.registries.folder import FolderRegistry
 from kfgcp_components.ship.fetch_model.logic import fetch_version
 from kfgcp_components.ship.promote_model.logic import promote
 from kfgcp_components.ship.register_model.logic import register
-from kfgcp_components.storage import Store, open_store
+from kfgcp_components.storage import StorageError, Store, open_store
 from patience import PROCESS
 from s3_servers import REGION, S3Server, forget_s3_settings, gofakes3, moto
 
@@ -481,9 +483,142 @@ def test_a_refusal_of_vertex_ai_is_one_line(
 ) -> None:
     folder, uri = make_model("one")
 
-    with pytest.raises(RegistryError, match=r"Vertex AI cannot read churn: .*other") as error:
+    with pytest.raises(
+        RegistryError, match=r"Vertex AI cannot read churn in projects/other/.*: "
+    ) as error:
         register("projects/other/locations/europe-west4", "churn", folder, uri)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"Team": "growth"}, "a label cannot have the key 'Team'; use at most 63 lowercase"),
+        ({"1team": "growth"}, "a label cannot have the key '1team'"),
+        ({"k" * 64: "x"}, "a label cannot have the key 'kkk"),
+        ({"team": "Growth & Co"}, "the label 'team' cannot have the value 'Growth & Co'"),
+        ({"team": "x" * 64}, "the label 'team' cannot have the value 'xxx"),
+        ({"kfgcp-run": "x"}, "kfgcp sets the label 'kfgcp-run' itself; choose another key"),
+        ({f"l{i}": "x" for i in range(63)}, "the model has 63 labels; use at most 62"),
+    ],
+)
+def test_labels_that_google_refuses_are_refused_before_anything_is_written(
+    tmp_path: Path, make_model: MakeModel, labels: dict[str, object], message: str
+) -> None:
+    folder, uri = make_model("one")
+
+    with pytest.raises(RegistryError) as error:
+        register(str(tmp_path / "registry"), "churn", folder, uri, labels=labels)
+
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "registry").exists()
+
+
+def test_labels_at_the_limits_are_accepted(tmp_path: Path, make_model: MakeModel) -> None:
+    folder, uri = make_model("one")
+    labels: dict[str, object] = {f"l{i}": "" for i in range(61)}
+    labels["k" * 63] = "x" * 63
+    assert register(str(tmp_path / "registry"), "churn", folder, uri, labels=labels).version
+
+
+class Refusal(BaseHTTPRequestHandler):
+    """Refuses each request of a client of Cloud Storage and of S3, as their servers do."""
+
+    content_type = "application/json"
+    content = b'{"error": {"code": 403, "message": "no access\\nfor you"}}'
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(403)
+        self.send_header("Content-Type", self.content_type)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815 - the names of http.server
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def refusing_server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=["gs", "s3"])
+def refusing_store(
+    request: pytest.FixtureRequest,
+    refusing_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Store:
+    """A store whose server answers each request with 403."""
+    pytest.importorskip("google.cloud.storage" if request.param == "gs" else "boto3")
+    forget_s3_settings(monkeypatch, tmp_path)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", refusing_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", refusing_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    return open_store(f"{request.param}://locked/registry")
+
+
+@pytest.mark.parametrize("method", ["read", "create", "replace", "keys", "download"])
+def test_a_refusal_of_a_store_is_one_line_that_names_the_uri(
+    refusing_store: Store, tmp_path: Path, method: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    arguments: dict[str, tuple[object, ...]] = {
+        "create": ("a.json", b"x"),
+        "replace": ("a.json", file),
+        "download": ("a.json", file),
+    }
+
+    with pytest.raises(StorageError) as error:
+        getattr(refusing_store, method)(*arguments.get(method, ("a.json",)))
+
+    assert str(error.value).startswith(f"cannot use {refusing_store.uri}")
+    assert "403" in str(error.value) or "Forbidden" in str(error.value)
+    assert "credentials" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bucket_that_does_not_exist_is_not_an_empty_registry(stand_in: VertexStandIn) -> None:
+    store = open_store("gs://no-such-bucket/registry")
+    with pytest.raises(StorageError, match="cannot use gs://no-such-bucket/registry/a: 404"):
+        store.read("a")
+
+
+def test_missing_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("google.cloud.storage")
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    with pytest.raises(StorageError, match=r"^cannot use gs://bucket/folder: .*missing\.json"):
+        open_store("gs://bucket/folder")
+
+
+def test_a_server_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("boto3")
+    forget_s3_settings(monkeypatch, tmp_path)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(StorageError, match=r"^cannot use s3://bucket/folder: .*connect"):
+        open_store("s3://bucket/folder").keys("")
 
 
 def test_a_location_that_is_not_complete() -> None:

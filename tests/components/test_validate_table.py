@@ -84,12 +84,21 @@ def test_integers_fit_both_types_of_pandas(
     assert not check(tmp_path, {"a": [-1, None]}, {"columns": columns}).valid
 
 
-@pytest.mark.parametrize("schema_type", ["object", "str", "string", "string[pyarrow]"])
+@pytest.mark.parametrize(
+    "schema_type", ["object", "str", "string", "string[python]", "string[pyarrow]"]
+)
 def test_text_fits_each_type_of_text(schema_type: str, tmp_path: Path) -> None:
     columns = {"a": {"dtype": schema_type, "nullable": True}}
     text = pa.array(["x", None, "x"])
     assert check(tmp_path, {"a": text}, {"columns": columns}).valid
-    assert check(tmp_path, {"a": text.dictionary_encode()}, {"columns": columns}).valid
+    for same_text in (
+        text.dictionary_encode(),
+        text.cast(pa.large_string()),
+        text.cast(pa.string_view()),
+        text.slice(0, 1),
+        pa.nulls(3),
+    ):
+        assert check(tmp_path, {"a": same_text}, {"columns": columns}).valid
     assert not check(tmp_path, {"a": [1, 2, 3]}, {"columns": columns}).valid
 
 

@@ -1,17 +1,17 @@
-"""A Docker engine, a registry on this machine, and images to begin with."""
+"""A registry on this machine, and an image to begin with."""
 
 import shutil
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 
 import pytest
 
-from kfgcp.errors import KfgcpError
-from made_images import SHELL, import_image, import_python, static_busybox
+from made_images import SHELL, import_image, static_busybox
 from patience import wait_for
 from s3_servers import free_port
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 SHELL_BASE = "kfgcp-tests/shell:1"
-PYTHON_BASE = "kfgcp-tests/python-base:1"
 
 CONFIG = """
 version: 0.1
@@ -33,18 +32,12 @@ http:
   addr: 127.0.0.1:{port}
 """
 
-
-@pytest.fixture(scope="session")
-def docker() -> Iterator["DockerClient"]:
-    """A client of the Docker engine of this machine."""
-    from kfgcp.services.docker_engine import connect
-
-    try:
-        client = connect()
-    except KfgcpError as error:
-        pytest.skip(error.message)
-    yield client
-    client.close()
+USERS = """
+auth:
+  htpasswd:
+    realm: acme
+    path: {file}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -54,26 +47,25 @@ def shell_base(docker: "DockerClient") -> str:
     return SHELL_BASE
 
 
-@pytest.fixture(scope="session")
-def python_base(docker: "DockerClient") -> str:
-    """The name of an image with Python."""
-    import_python(PYTHON_BASE)
-    return PYTHON_BASE
-
-
 @pytest.fixture
 def start_registry(docker: "DockerClient", tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Starts the registry server of Docker: whether it refuses to write in, its address out."""
+    """Starts the registry server of Docker: whether it refuses to write, and its users, in; its
+    address out."""
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("no registry server (Debian: docker-registry)")
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(readonly: bool = False) -> str:
+    def start(readonly: bool = False, users: str = "") -> str:
         port = free_port()
         config = tmp_path / f"registry-{port}.yml"
         folder = tmp_path / f"registry-{port}"
-        config.write_text(CONFIG.format(folder=folder, port=port, readonly=str(readonly).lower()))
+        text = CONFIG.format(folder=folder, port=port, readonly=str(readonly).lower())
+        if users:
+            file = tmp_path / f"users-{port}"
+            file.write_text(users)
+            text += USERS.format(file=file)
+        config.write_text(text)
         processes.append(
             subprocess.Popen(
                 [program, "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -89,7 +81,11 @@ def start_registry(docker: "DockerClient", tmp_path: Path) -> Iterator[Callable[
 
 
 def _answers(port: int) -> bool:
-    with suppress(OSError):
+    try:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/").close()
-        return True
-    return False
+    except HTTPError as error:
+        # A registry with users wants a sign-in.
+        return error.code == HTTPStatus.UNAUTHORIZED
+    except OSError:
+        return False
+    return True

@@ -3,7 +3,7 @@
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kfgcp
+from component_images import build_images
 from kfgcp.config import COMPONENT_IMAGES
 from kfgcp.deploy.images.component_files import build_wheel, read_component_context
-from kfgcp.engine.executors.docker import DockerExecutor
 from kfgcp.model import Run
 from kfgcp_command import Command
 
@@ -51,31 +51,10 @@ def pipeline() -> str:
 """
 
 
-Build = Callable[[str], str]
-
-
 @pytest.fixture
-def build(home: Path, kfgcp: Command, python_base: str, docker: "DockerClient") -> Iterator[Build]:
-    """Builds an image as a user does, with the package index of this machine. Its name in, the
-    image out."""
-    arguments = [
-        f"--build-arg={name}={os.environ[name]}"
-        for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
-        if os.environ.get(name)
-    ]
-    references: list[str] = []
-
-    def run(image: str) -> str:
-        command = ("images", "build", image, "--base", python_base, "--json", *arguments)
-        result = kfgcp(*command)
-        assert result.code == 0, result.err
-        (built,) = result.json
-        references.append(built["reference"])
-        return references[-1]
-
-    yield run
-    for reference in references:
-        docker.images.remove(reference, force=True)
+def build(home: Path, python_base: str) -> Callable[[str], str]:
+    """Builds an image as a user does. Its name in, the image out."""
+    return lambda image: build_images(home, python_base, image)[0]
 
 
 def test_the_wheel_depends_on_the_package_only(tmp_path: Path) -> None:
@@ -124,7 +103,11 @@ def test_a_dockerfile_works_with_the_legacy_builder(image: str) -> None:
 
 
 def test_a_task_runs_as_nobody_in_particular_with_a_read_only_root(
-    home: Path, kfgcp: Command, python_base: str, docker: "DockerClient", build: Build
+    home: Path,
+    kfgcp: Command,
+    python_base: str,
+    docker: "DockerClient",
+    build: Callable[[str], str],
 ) -> None:
     image = build("base")
     (home / "pipe.py").write_text(STRICT)
@@ -138,19 +121,14 @@ def test_a_task_runs_as_nobody_in_particular_with_a_read_only_root(
 
 def test_the_demo_runs_in_its_image_without_a_network(
     home: Path,
-    build: Build,
+    build: Callable[[str], str],
     python_base: str,
     docker: "DockerClient",
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(ROOT / "examples", home / "examples")
     image = build("tabular")
-    plain_options = DockerExecutor._container_options
-
-    def without_network(*arguments: Any) -> dict[str, Any]:
-        return plain_options(*arguments) | {"network_mode": "none"}
-
-    monkeypatch.setattr(DockerExecutor, "_container_options", without_network)
+    monkeypatch.setenv("KFGCP_ENV_LOCAL_CONTAINER_NETWORK", "none")
     run = run_demo(executor="docker")
     assert run.state is run.state.SUCCEEDED, run.error
     here = run_demo(executor="auto", cache=False)

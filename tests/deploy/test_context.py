@@ -122,3 +122,47 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         read(tmp_path / "gone")
     with pytest.raises(ConfigError, match=r"\[image.shop\]: the Dockerfile .*/Dockerfile"):
         read(tmp_path)
+
+
+def test_a_pattern_that_is_not_valid_is_named(folder: Path) -> None:
+    (folder / ".dockerignore").write_text("data\n[a\n")
+    with pytest.raises(ConfigError) as caught:
+        read(folder)
+    assert caught.value.message == (
+        f"kfgcp.toml [image.shop]: {folder}/.dockerignore has the pattern '[a', which is not valid."
+    )
+
+
+def _append(file: Path) -> None:
+    with file.open("a") as stream:
+        stream.write("b = 1\n")
+
+
+SAVES: dict[str, Callable[[Path], object]] = {
+    "same length": lambda file: file.write_text("a = 2\n"),
+    "longer": _append,
+    "empty": lambda file: file.write_text(""),
+    "gone": lambda file: file.unlink(),
+}
+
+
+@pytest.mark.parametrize("save", SAVES)
+def test_a_file_that_is_saved_after_the_digest_is_not_packed(folder: Path, save: str) -> None:
+    context = read(folder)
+    assert context.digest
+    SAVES[save](folder / "src" / "a.py")
+    with pytest.raises(ConfigError, match=r"files changed while|cannot be read") as caught:
+        context.pack(io.BytesIO())
+    assert "\n" not in caught.value.message
+
+
+def test_the_archive_has_the_digest_of_its_context(folder: Path, tmp_path: Path) -> None:
+    _link(folder)
+    (folder / "src" / "a.py").chmod(0o755)
+    archive = io.BytesIO()
+    context = read(folder)
+    context.pack(archive)
+    archive.seek(0)
+    with tarfile.open(fileobj=archive) as opened:
+        opened.extractall(tmp_path / "copy", filter="data")
+    assert read(tmp_path / "copy").digest == context.digest

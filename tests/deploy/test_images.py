@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from requests import ConnectionError, ReadTimeout
 
 from kfgcp.deploy.images.lock import read_lock
+from kfgcp.errors import Unreachable
+from kfgcp.services.docker_engine import engine_errors
 from kfgcp_command import Command
+from s3_servers import free_port
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -21,6 +25,9 @@ context = "shop"
 [image.web]
 context = "web"
 """
+# The user ann with the password pw, as `htpasswd -B` writes it.
+USERS = "ann:$2b$04$MVA7QQHsHCzCuTK6pcP2zepdjH3ugyOxNT2DVKxII5J9.W93cozHK\n"
+
 PIPELINE = """
 from kfp import dsl
 
@@ -145,7 +152,7 @@ def test_a_changed_file_needs_a_new_push(
     assert read_lock(home)["shop"].digest == ""
 
 
-def test_a_dockerfile_that_fails_is_one_line_and_changes_nothing(
+def test_a_dockerfile_that_fails_is_one_line(
     project: Callable[..., None], kfgcp: Command, docker: "DockerClient", home: Path
 ) -> None:
     project()
@@ -159,7 +166,8 @@ def test_a_dockerfile_that_fails_is_one_line_and_changes_nothing(
     assert problem[0].startswith("error: The image web cannot be built: ")
     assert "returned a non-zero code: 7" in problem[0]
     assert "reason" in result.err
-    assert not (home / "images.lock").exists()
+    # The image that was built before stays recorded.
+    assert set(read_lock(home)) == {"shop"}
     images = docker.images.list(filters={"label": f"test={home}"})
     tags = [tag for image in images for tag in image.tags]
     assert [tag.partition(":")[0] for tag in tags] == ["shop"]
@@ -175,6 +183,111 @@ def test_a_dockerfile_that_cannot_be_read_is_one_line(
     assert result.code == 5
     assert "error: The image shop cannot be built: " in result.err
     assert not (home / "images.lock").exists()
+
+
+def test_an_image_that_was_pushed_is_recorded_when_the_next_one_fails(
+    project: Callable[..., None],
+    kfgcp: Command,
+    start_registry: Callable[..., str],
+    home: Path,
+) -> None:
+    registry = start_registry()
+    project(registry)
+    (home / "web" / "Dockerfile").write_text("ARG BASE=shop\nFROM ${BASE}\nRUN exit 7\n")
+    result = kfgcp("images", "push", "web")
+    assert result.code == 5
+    lock = read_lock(home)
+    assert set(lock) == {"shop"}
+    assert lock["shop"].digest.startswith("sha256:")
+    assert lock["shop"].registry == registry
+
+
+def test_the_value_of_an_argument_makes_another_image_and_is_remembered(
+    project: Callable[..., None], kfgcp: Command, home: Path
+) -> None:
+    project()
+    with (home / "shop" / "Dockerfile").open("a") as file:
+        file.write("ARG GREETING=none\nRUN echo greeting is $GREETING\n")
+    plain = kfgcp("images", "build", "shop", "--json")
+    assert "greeting is none" in plain.err
+    other = kfgcp("images", "build", "shop", "--build-arg", "GREETING=hello", "--json")
+    assert "greeting is hello" in other.err
+    assert other.json[0]["content"] != plain.json[0]["content"]
+    again = kfgcp("images", "build", "shop", "--json")
+    assert (again.json[0]["action"], again.json[0]["content"]) == (
+        "found",
+        other.json[0]["content"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "problem"),
+    [
+        ("GREETNG=a", "No Dockerfile of these images has a line ARG GREETNG: shop."),
+        ("BASE=a", "The argument BASE is the image to begin with, so it has an option of its own."),
+        ("GREETING=https://ann:pw@acme.example/", "--build-arg GREETING has a user or a password"),
+    ],
+)
+def test_an_argument_that_cannot_be_recorded_is_a_usage_error(
+    project: Callable[..., None], kfgcp: Command, home: Path, argument: str, problem: str
+) -> None:
+    project()
+    with (home / "shop" / "Dockerfile").open("a") as file:
+        file.write("ARG GREETING\n")
+    result = kfgcp("images", "build", "shop", "--build-arg", argument)
+    assert result.code == 2
+    assert problem in result.err
+    assert not (home / "images.lock").exists()
+
+
+def test_another_base_is_for_the_named_images_only(
+    project: Callable[..., None], kfgcp: Command, shell_base: str, home: Path
+) -> None:
+    project()
+    result = kfgcp("images", "build", "web", "--base", "127.0.0.1:9/other:1")
+    assert result.code == 2
+    assert (
+        "error: The image web begins with the image shop, so --base does not apply to it."
+        in result.err
+    )
+    assert "kfgcp images lock shop --base 127.0.0.1:9/other:1" in result.err
+    locked = kfgcp("images", "lock", "shop", "--base", shell_base, "--json")
+    assert locked.json[0]["base"] == shell_base
+    assert read_lock(home)["shop"].replaces == ""
+
+
+def test_a_registry_that_needs_a_sign_in_is_one_line(
+    project: Callable[..., None], kfgcp: Command, start_registry: Callable[..., str], home: Path
+) -> None:
+    registry = start_registry(users=USERS)
+    project(registry)
+    result = kfgcp("images", "push", "shop")
+    assert result.code == 5
+    assert f"error: The registry of {registry}/shop:c-" in result.err
+    assert "sign in: docker login HOST" in result.err
+    assert not (home / "images.lock").exists()
+
+
+def test_an_engine_that_is_not_running_is_one_line(
+    project: Callable[..., None], kfgcp: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{free_port()}")
+    result = kfgcp("images", "build", "shop")
+    assert result.code == 5
+    (line,) = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: No Docker engine answers: ")
+    assert "hint: Start Docker" in result.err
+
+
+@pytest.mark.parametrize("error", [ConnectionError("refused"), ReadTimeout("60 s")])
+def test_an_engine_that_stops_answering_is_one_line(error: Exception) -> None:
+    with pytest.raises(Unreachable) as caught, engine_errors("pushing the image shop"):
+        raise error
+    assert caught.value.message == (
+        f"The Docker engine stopped answering while pushing the image shop: {error}"
+    )
+    assert caught.value.exit_code == 5
 
 
 def test_a_registry_that_refuses_is_one_line_and_changes_nothing(

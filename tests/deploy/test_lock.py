@@ -14,7 +14,15 @@ DIGEST = "sha256:" + "b" * 64
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     images = {
-        "tabular": Locked(CONTENT, DIGEST, "python:3.11-slim", DIGEST),
+        "tabular": Locked(
+            CONTENT,
+            DIGEST,
+            base="mirror.acme.example/python:3.11",
+            base_digest=DIGEST,
+            registry="docker.acme.example/ml",
+            replaces="python:3.11-slim",
+            arguments={"VERSION": "3", "A.B": 'x"y'},
+        ),
         "my.shop": Locked(CONTENT),
     }
     write_lock(tmp_path, images)
@@ -22,8 +30,10 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert (tmp_path / "images.lock").read_text() == (
         "# Written by `kfgcp images`. Commit this file, so that everybody runs the same images.\n"
         f'\n[image."my.shop"]\ncontent = "{CONTENT}"\n'
-        f'\n[image.tabular]\ncontent = "{CONTENT}"\ndigest = "{DIGEST}"\n'
-        f'base = "python:3.11-slim"\nbase_digest = "{DIGEST}"\n'
+        f'\n[image.tabular]\ncontent = "{CONTENT}"\nregistry = "docker.acme.example/ml"\n'
+        f'digest = "{DIGEST}"\nbase = "mirror.acme.example/python:3.11"\n'
+        f'base_digest = "{DIGEST}"\nreplaces = "python:3.11-slim"\n'
+        '[image.tabular.arguments]\n"A.B" = "x\\"y"\n"VERSION" = "3"\n'
     )
 
 
@@ -42,6 +52,10 @@ def test_without_a_file_nothing_is_locked(tmp_path: Path) -> None:
         ("[image.shop]\n", " [image.shop]: content is missing."),
         ('[image.shop]\ncontent = "a"\n', " [image.shop]: content is 'a', which is not a digest."),
         (f'[image.shop]\ncontent = "{CONTENT}"\nx = 1\n', " [image.shop]: unknown key 'x'."),
+        (
+            f'[image.shop]\ncontent = "{CONTENT}"\narguments = {{A = 1}}\n',
+            " [image.shop]: arguments must be a table of texts.",
+        ),
         (f'[image.shop]\ncontent = "{CONTENT}"\nbase = 1\n', ": base is 1, which is not a text."),
     ],
 )

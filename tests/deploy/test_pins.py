@@ -8,11 +8,12 @@ import pytest
 
 import kfgcp
 from kfgcp.config import Environment
-from kfgcp.deploy.images.catalogue import Catalogue
+from kfgcp.deploy.images.catalogue import Catalogue, Image
 from kfgcp.deploy.images.lock import Locked, write_lock
-from kfgcp.deploy.images.pins import is_stand_in, unpinned_images
+from kfgcp.deploy.images.pins import is_stand_in
 from kfgcp.settings import Setting
 from kfgcp.spec.image_names import container_images
+from kfgcp.spec.unpinned_images import unpinned_images
 from kfgcp_command import Command
 
 DIGEST = "sha256:" + "d" * 64
@@ -69,12 +70,16 @@ def compiled_images(pipeline: str = "pipe.py") -> set[str]:
     return container_images(kfgcp.compile(pipeline).pipeline_spec)
 
 
+def entry_of(image: Image) -> Locked:
+    return Locked(image.content, DIGEST, registry=REGISTRY, arguments=image.arguments)
+
+
 def lock_all() -> None:
     """Write an images.lock as if all images had been pushed."""
     catalogue = Catalogue(kfgcp.Workspace.default().project)
     images = [catalogue.image(name) for name in catalogue.names]
     project = kfgcp.Workspace.default().project
-    write_lock(project.root, {image.name: Locked(image.content, DIGEST) for image in images})
+    write_lock(project.root, {image.name: entry_of(image) for image in images})
 
 
 def test_names_without_a_registry_get_the_tag_of_their_content(
@@ -135,7 +140,7 @@ def test_an_image_without_a_registry_is_refused_for_a_service(
     result = kfgcp("run", "pipe.py", "--env", "dev")
     assert result.code == 2
     assert "The image components-tabular:c-" in result.err
-    assert "is in no registry." in result.err
+    assert "of component ours is in no registry (P130)." in result.err
     assert (
         "Add image_registry to [project] of kfgcp.toml, then: kfgcp images push tabular"
         in result.err
@@ -148,8 +153,103 @@ def test_an_image_that_was_not_pushed_is_refused_for_a_service(
     project(f'image_registry = "{REGISTRY}"')
     result = kfgcp("run", "pipe.py", "--env", "dev")
     assert result.code == 2
-    assert "is not in images.lock, so it may not exist." in result.err
+    assert "is not in images.lock, so it may not exist (P130), and" not in result.err
+    assert "is not in images.lock, so it may not exist (P130)." in result.err
     assert "kfgcp images push tabular" in result.err
+    dry_run = kfgcp("run", "pipe.py", "--env", "dev", "--dry-run")
+    assert (dry_run.code, dry_run.err, dry_run.out) == (2, result.err, "")
+
+
+def test_check_names_all_images_that_were_not_pushed(
+    project: Callable[..., None], kfgcp: Command
+) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    result = kfgcp("check", "pipe.py", "--env", "dev", "--env", "local", "--json")
+    assert result.code == 4
+    rows = [row for row in result.json["findings"] if row["rule"] == "P130"]
+    assert sorted(row["component"] for row in rows) == ["comp-ours", "comp-own"]
+    lock_all()
+    assert kfgcp("check", "pipe.py", "--env", "dev").code == 0
+
+
+def test_a_suppressed_rule_lets_a_run_begin(project: Callable[..., None]) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    with Path("kfgcp.toml").open("a") as file:
+        file.write('[check]\nignore = { P130 = "the build pushes it" }\n')
+    workspace = kfgcp.Workspace.open()
+    assert workspace.plan("pipe.py", env="dev").notes is not None
+
+
+def test_an_image_in_another_registry_must_be_pushed_again(
+    project: Callable[..., None], kfgcp: Command
+) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    lock_all()
+    project('image_registry = "docker.acme.example/new"')
+    images = kfgcp("images", "list", "--json").json
+    assert {image["state"] for image in images} == {"other registry"}
+    result = kfgcp("run", "pipe.py", "--env", "dev")
+    assert result.code == 2
+    errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: The image docker.acme.example/new/components-tabular:c-")
+    assert "kfgcp images push tabular" in result.err
+    project(f'image_registry = "{REGISTRY}"')
+    assert compiled_images() >= {f"{REGISTRY}/shop@{DIGEST}"}
+
+
+def test_a_dockerfile_with_another_base_does_not_use_the_base_of_the_lock(
+    project: Callable[..., None], home: Path
+) -> None:
+    project()
+    dockerfile = home / "shop" / "Dockerfile"
+    dockerfile.write_text("ARG BASE=python:3.11\nFROM ${BASE}\n")
+    write_lock(
+        home, {"shop": Locked(DIGEST, base="mirror:1", base_digest=DIGEST, replaces="python:3.11")}
+    )
+    assert shop_base() == ("mirror:1", DIGEST)
+    dockerfile.write_text("ARG BASE=python:3.12\nFROM ${BASE}\n")
+    assert shop_base() == ("python:3.12", "")
+
+
+def shop_base() -> tuple[str, str]:
+    (shop,) = kfgcp.Workspace.open().images.list("shop")
+    return shop.base, shop.base_digest
+
+
+def test_values_of_arguments_are_part_of_the_content(
+    project: Callable[..., None], home: Path
+) -> None:
+    project()
+    (home / "shop" / "Dockerfile").write_text(
+        "ARG BASE=tabular\nFROM ${BASE}\nARG VERSION=1 PIP_INDEX_URL\n"
+    )
+
+    def content(**arguments: str) -> str:
+        catalogue = Catalogue(kfgcp.Workspace.open().project, arguments=arguments)
+        return catalogue.image("shop").content
+
+    plain = content()
+    assert content(VERSION="2") not in (plain, content(VERSION="3"))
+    # An argument that the Dockerfile does not have changes nothing, nor does a package index.
+    assert content(OTHER="2", PIP_INDEX_URL="https://index.acme.example/simple") == plain
+    write_lock(home, {"shop": Locked(plain, arguments={"VERSION": "2"})})
+    assert content() == content(VERSION="2")
+
+
+def test_from_another_image_of_the_project_is_refused(
+    project: Callable[..., None], home: Path
+) -> None:
+    project()
+    dockerfile = home / "shop" / "Dockerfile"
+    dockerfile.write_text("FROM python:3.12 AS base\nFROM base\n")
+    kfgcp.Workspace.open().images.list("shop")
+    dockerfile.write_text("FROM tabular\n")
+    with pytest.raises(kfgcp.ConfigError) as caught:
+        kfgcp.Workspace.open().images.list("shop")
+    assert caught.value.message.startswith(
+        "kfgcp.toml [image.shop]: the Dockerfile has FROM tabular, which"
+    )
 
 
 def test_a_stand_in_gets_it_with_a_note(project: Callable[..., None]) -> None:

@@ -259,5 +259,21 @@ def test_the_log_of_a_container_is_all_that_is_known_of_its_exception(
         assert hint_for(exception, place).endswith(hint)
 
 
+@pytest.mark.parametrize(
+    ("file", "folder"), [("models/churn/v-1", "models"), ("models", "models"), ("/opt/x", None)]
+)
+def test_a_container_that_may_not_write_to_the_project_is_told_the_key(
+    file: str, folder: str | None, tmp_path: Path
+) -> None:
+    place = TaskPlace(CONTAINER.image, True, str(tmp_path), {})
+    last_line = f"OSError: [Errno 30] Read-only file system: '{tmp_path / file}'"
+
+    exception = exception_in_log([last_line])
+
+    assert exception is not None
+    hint = hint_for(exception, place)
+    assert hint.endswith(f'container_folders = ["{folder}"]') or (hint == "" and folder is None)
+
+
 def test_an_exception_without_facts_has_no_hint() -> None:
     assert hint_for(TaskException(), CONTAINER) == ""

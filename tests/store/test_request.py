@@ -58,6 +58,8 @@ def test_a_request_comes_back(store: Store, make_run: MakeRun) -> None:
         platform_spec={"platforms": {}},
         uses_docker=True,
         container_credentials=True,
+        container_folders=("/home/ann/models",),
+        container_network="none",
         pipeline_root="gs://acme",
         buckets={"s3_region": "eu"},
     )

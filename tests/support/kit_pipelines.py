@@ -58,6 +58,30 @@ def where() -> str:
 
 
 @dsl.component(base_image=IMAGE)
+def wander(place: str, fail: bool) -> str:
+    import os
+
+    os.chdir(place)
+    os.environ["KIT_ADDED"] = "x"
+    os.environ["KIT_CHANGED"] = "x"
+    del os.environ["KIT_REMOVED"]
+    if fail:
+        raise RuntimeError("lost")
+    return os.getcwd()
+
+
+@dsl.component(base_image=IMAGE)
+def join(tables: Input[list[Dataset]], note: Output[Dataset]) -> int:
+    texts = []
+    for table in tables:
+        with open(table.path) as file:
+            texts.append(file.read() + str(table.metadata.get("rows", "")))
+    with open(note.path, "w") as file:
+        file.write(" ".join(texts))
+    return len(tables)
+
+
+@dsl.component(base_image=IMAGE)
 def divide() -> float:
     return 1 / 0
 
@@ -92,6 +116,25 @@ def looped(numbers: list[int] = [1, 2, 3]) -> int:  # noqa: B006 - KFP reads the
     with dsl.ParallelFor(items=numbers) as number:
         doubled = double(number=number)
     return add(numbers=dsl.Collected(doubled.output)).output
+
+
+@dsl.pipeline(name="inner")
+def inner(number: int) -> int:
+    doubled = double(number=number).set_retry(2)
+    return doubled.output
+
+
+@dsl.pipeline(name="nested")
+def nested(numbers: list[int] = [1, 2]):  # noqa: B006 - KFP reads the default
+    first = inner(number=5)
+    with dsl.ParallelFor(items=numbers) as number, dsl.If(number > 1):
+        inner(number=number)
+    double(number=first.output)
+
+
+@dsl.pipeline(name="wandering")
+def wandering(place: str, fail: bool = False):
+    wander(place=place, fail=fail)
 
 
 @dsl.pipeline(name="with-image")

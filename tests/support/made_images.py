@@ -1,13 +1,20 @@
 """Make Docker images of programs of this machine, because tests cannot pull any."""
 
+import fcntl
+import hashlib
 import io
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+CONTENT_LABEL = "kfgcp-tests.content"
+"""The label of an image with the hash of its files and settings."""
 
 SHELL = (
     "cat",
@@ -48,7 +55,10 @@ def _kind(program: str) -> str:
 def import_image(
     name: str, files: dict[str, Path], links: Sequence[str] = (), changes: Sequence[str] = ()
 ) -> None:
-    """Make an image.
+    """Make an image, unless it exists with the same content.
+
+    An image with the same content keeps its id. So images that begin with it are built once on a
+    machine, also when several workers run tests.
 
     Args:
         name: its name and tag.
@@ -69,13 +79,34 @@ def import_image(
         temporary = tarfile.TarInfo("tmp")
         temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
         archive.addfile(temporary)
-    options = [word for change in changes for word in ("--change", change)]
-    subprocess.run(
-        ["docker", "import", *options, "-", name],
-        input=data.getvalue(),
-        check=True,
-        capture_output=True,
-    )
+    content = hashlib.sha256(data.getvalue() + repr(changes).encode()).hexdigest()
+    options = [f"--change=LABEL {CONTENT_LABEL}={content}"]
+    options += [f"--change={change}" for change in changes]
+    with image_lock():
+        if _content_of(name) == content:
+            return
+        subprocess.run(
+            ["docker", "import", *options, "-", name],
+            input=data.getvalue(),
+            check=True,
+            capture_output=True,
+        )
+
+
+@contextmanager
+def image_lock() -> Iterator[None]:
+    """Let one process of this machine make images at a time."""
+    with Path(tempfile.gettempdir(), "kfgcp-tests-images.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _content_of(name: str) -> str:
+    """Return the label CONTENT_LABEL of an image, "" when there is no such image or label."""
+    template = f'{{{{index .Config.Labels "{CONTENT_LABEL}"}}}}'
+    command = ["docker", "image", "inspect", "--format", template, name]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return process.stdout.strip()
 
 
 def import_python(name: str) -> None:

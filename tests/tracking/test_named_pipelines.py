@@ -66,6 +66,7 @@ def project(home: Path) -> Path:
     """Return the folder of a project with the pipelines `churn` and `size`."""
     (home / "pipelines").mkdir()
     (home / "pipelines" / "churn.py").write_text(CHURN)
+    (home / "pipelines" / "other.py").write_text(CHURN.partition('@dsl.pipeline(name="table')[0])
     (home / "kfgcp.toml").write_text(TOML)
     return home
 
@@ -88,6 +89,26 @@ def test_a_named_pipeline_runs_from_any_folder_with_the_parameters_of_its_table(
         {"rows": 1000, "label": "all"},
         {"Output": 1001},
     )
+
+
+def test_the_file_of_one_table_has_the_parameters_of_the_table(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert params_of("pipelines/churn.py:churn") == {"rows": 1000, "label": "all"}
+    assert params_of("pipelines/churn.py:churn", smoke=True) == {"rows": 10, "label": "all"}
+    assert params_of("pipelines/other.py") == {"rows": 1, "label": "x"}
+    monkeypatch.chdir(project / "pipelines")
+    assert params_of(Path("churn.py:churn"), env="dev") == {"rows": 50, "label": "all"}
+
+
+def test_a_file_of_two_tables_has_no_parameters_of_a_table(project: Path) -> None:
+    with (project / "kfgcp.toml").open("a") as file:
+        file.write(
+            '[pipeline.weekly]\nsource = "pipelines/churn.py:churn"\nparams = { rows = 7 }\n'
+        )
+
+    assert params_of("pipelines/churn.py:churn") == {"rows": 1, "label": "x"}
+    assert params_of("weekly") == {"rows": 7, "label": "x"}
 
 
 def test_parameters_come_from_the_table_the_environment_smoke_and_the_caller(project: Path) -> None:
@@ -183,7 +204,7 @@ def test_compile_diff_and_doctor_take_a_name(project: Path, kfgcp: Any) -> None:
         ),
         ("run size --smoke", "kfgcp.toml [pipeline.size] has no smoke parameters."),
         (
-            "run pipelines/churn.py:churn --smoke",
+            "run pipelines/other.py --smoke",
             "Only a pipeline of kfgcp.toml has smoke parameters.",
         ),
     ],

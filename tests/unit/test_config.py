@@ -155,8 +155,9 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
             "kfgcp.toml [env.local]: unknown key 'max_paralel'.",
             (
                 "Did you mean 'max_parallel'? Known keys: accelerators, backend,"
-                " container_credentials, labels, max_parallel, pipeline_root, request_seconds,"
-                " s3_addressing, s3_endpoint, s3_region, secrets."
+                " container_credentials, container_folders, container_network, labels,"
+                " max_parallel, pipeline_root, request_seconds, s3_addressing, s3_endpoint,"
+                " s3_region, secrets."
             ),
         ),
         (
@@ -218,6 +219,11 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
         (
             "[image.tabular]\n",
             "kfgcp.toml: [image.tabular] has the name of an image of kfgcp.",
+            "Choose another name. The images of kfgcp: base, gcp, tabular.",
+        ),
+        (
+            "[image.components-base]\n",
+            "kfgcp.toml: [image.components-base] has the name of an image of kfgcp.",
             "Choose another name. The images of kfgcp: base, gcp, tabular.",
         ),
         (

@@ -21,8 +21,9 @@ from kfgcp_components.models.archive import MAX_ARCHIVE_BYTES, dump_pipeline, lo
 from kfgcp_components.models.description import Description, parse_description
 from kfgcp_components.models.model import Label, Model, Task
 from kfgcp_components.models.structure import check_pipeline, without_training_state
+from kfgcp_components.outputs import MODEL_DESCRIPTION, write_folder
 
-DESCRIPTION_FILE: Final = "model.json"
+DESCRIPTION_FILE: Final = MODEL_DESCRIPTION
 PIPELINE_FILE: Final = "model.skops"
 
 # Facts have the names of all columns. 16 MiB are enough for 100,000 columns.
@@ -49,7 +50,8 @@ def write_model(
 ) -> None:
     """Write a fitted pipeline as the folder of a model. Equal pipelines give equal files.
 
-    `model.json` is written last, so a folder that has this file is complete.
+    The folder appears when it is complete. Where a folder cannot be renamed, `model.json` comes
+    last, so a folder that has this file is complete.
 
     Args:
         model: the pipeline, with the steps of train_classifier or train_regressor.
@@ -79,11 +81,9 @@ def write_model(
         check_pipeline(load_pipeline(content), task, features, classes)
     except ValueError as error:
         raise ValueError(f"the model cannot be written: {error}") from error
-    target_folder = Path(folder)
-    target_folder.mkdir(parents=True, exist_ok=True)
-    (target_folder / DESCRIPTION_FILE).unlink(missing_ok=True)
-    _write_file(target_folder / PIPELINE_FILE, content)
-    _write_file(target_folder / DESCRIPTION_FILE, text.encode())
+    with write_folder(folder) as new_folder:
+        (new_folder / PIPELINE_FILE).write_bytes(content)
+        (new_folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
 
 
 def read_model(folder: str | Path, max_bytes: int = MAX_ARCHIVE_BYTES) -> Model:
@@ -148,19 +148,6 @@ def _installed_libraries() -> dict[str, str]:
 
 def _json_labels(model: Pipeline) -> list[Label]:
     return cast("list[Label]", model.classes_.tolist())
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    """Write a file, which is complete or absent at any moment.
-
-    Only files are renamed, because Cloud Storage FUSE does not rename folders by default.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _reject_foreign(source: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -104,15 +104,24 @@ class Model:
 
     def _inputs(self, table: pd.DataFrame) -> pd.DataFrame:
         names = list(self.columns)
-        missing = [name for name in names if name not in table.columns]
-        if missing:
-            raise ValueError(
-                f"the table lacks columns that the model was trained with: {format_names(missing)}"
-            )
+        require_columns(names, table.columns)
         inputs = prepare(table, self.features.numeric, self.features.text)
         for name in self.features.numeric:
             _require_numbers(table[name], inputs[name])
         return inputs[names]
+
+
+def require_columns(names: Iterable[str], table_names: Collection[str]) -> None:
+    """Check that a table has all columns of a model.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    missing = [name for name in names if name not in table_names]
+    if missing:
+        raise ValueError(
+            f"the table lacks columns that the model was trained with: {format_names(missing)}"
+        )
 
 
 def _require_numbers(column: Column, numbers: Column) -> None:

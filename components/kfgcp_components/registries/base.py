@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+from kfgcp_components.messages import one_line
+
+# Labels of Google Cloud: cloud.google.com/resource-manager/docs/labels-overview, "Requirements for
+# labels". International letters are allowed there. They are not accepted here, as in kfgcp's rule
+# about labels of runs.
+_LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
+MAX_LABELS: Final = 64
+
+# The label that finds a version by its files, and the label with the run.
+DIGEST_LABEL: Final = "kfgcp-digest"
+RUN_LABEL: Final = "kfgcp-run"
 
 
 class RegistryError(ValueError):
@@ -131,6 +145,34 @@ def digest_folder(folder: Path) -> str:
         content = hashlib.sha256((folder / path).read_bytes()).hexdigest()
         digest.update(f"{path.as_posix()}\0{content}\0".encode())
     return digest.hexdigest()
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Check labels against the limits of Google Cloud, so that a pipeline can use all registries.
+
+    Raises:
+        RegistryError: there are too many labels, or a key or a value is not allowed.
+    """
+    own_labels = (DIGEST_LABEL, RUN_LABEL)
+    if len(labels) > MAX_LABELS - len(own_labels):
+        raise RegistryError(
+            f"the model has {len(labels)} labels; use at most {MAX_LABELS - len(own_labels)},"
+            f" because Vertex AI allows {MAX_LABELS} and kfgcp adds {len(own_labels)}"
+        )
+    for key, value in labels.items():
+        name = one_line(key, 80)
+        if key in own_labels:
+            raise RegistryError(f"kfgcp sets the label {name!r} itself; choose another key")
+        if not _LABEL_KEY.fullmatch(key):
+            raise RegistryError(
+                f"a label cannot have the key {name!r}; use at most 63 lowercase letters, digits,"
+                " '_' and '-', and begin with a letter"
+            )
+        if not _LABEL_VALUE.fullmatch(value):
+            raise RegistryError(
+                f"the label {name!r} cannot have the value {one_line(value, 80)!r}; use at most 63"
+                " lowercase letters, digits, '_' and '-'"
+            )
 
 
 def moved_meanwhile(name: str, alias: str, expected: str | None, current: str | None) -> str:

@@ -20,6 +20,7 @@ from kfgcp_components.registries.base import (
     ModelFiles,
     RegistryError,
     Version,
+    check_labels,
     list_files,
     moved_meanwhile,
 )
@@ -43,6 +44,7 @@ class FolderRegistry:
     def register(self, name: str, model: ModelFiles, details: Details) -> Version:
         """Return the version with the files of a model. Add the version when it is missing."""
         check_name(name)
+        check_labels(details.labels)
         version_id = f"v-{model.digest[:12]}"
         version = self._version(name, version_id)
         if self._read_record(name, version_id) is None:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kfgcp_components.messages import one_line
 from kfgcp_components.registries.base import (
+    DIGEST_LABEL,
+    RUN_LABEL,
     Details,
     ModelFiles,
     RegistryError,
     Version,
+    check_labels,
     moved_meanwhile,
 )
 from kfgcp_components.registries.folder import check_alias
@@ -25,10 +28,8 @@ if TYPE_CHECKING:
 # The address of a stand-in of Vertex AI, as STORAGE_EMULATOR_HOST is for Cloud Storage.
 EMULATOR_VARIABLE = "AIPLATFORM_EMULATOR_HOST"
 
-# The label that finds a version by its files. Values of labels have at most 63 characters.
-DIGEST_LABEL = "kfgcp-digest"
+# The digits of a digest in a label, whose values have at most 63 characters.
 DIGEST_LENGTH = 32
-RUN_LABEL = "kfgcp-run"
 
 # Vertex AI wants an image for each model with files. The prebuilt images of Google cannot read our
 # model folders, so deploying needs an image of the user. Batch predictions do not need it.
@@ -62,17 +63,18 @@ class VertexRegistry:
         self._types = aiplatform_v1
         self._parent = f"projects/{project}/locations/{location}"
         endpoint, credentials = _connection(location)
-        self._client = aiplatform_v1.ModelServiceClient(
-            transport="rest", client_options={"api_endpoint": endpoint}, credentials=credentials
+        # The client looks for credentials at once.
+        self._client = self._call(
+            "connect",
+            lambda: aiplatform_v1.ModelServiceClient(
+                transport="rest", client_options={"api_endpoint": endpoint}, credentials=credentials
+            ),
         )
 
     def register(self, name: str, model: ModelFiles, details: Details) -> Version:
         """Return the version with the files of a model. Add the version when it is missing."""
-        if not _MODEL_ID.fullmatch(name):
-            raise RegistryError(
-                f"a model of Vertex AI cannot be named {name!r}; use at most 63 lowercase letters,"
-                " digits, '_' and '-', and begin with a letter"
-            )
+        _check_model_id(name)
+        check_labels(details.labels)
         if not model.uri.startswith("gs://"):
             raise RegistryError(
                 f"Vertex AI cannot read the model at {model.uri}; run the pipeline with a"
@@ -89,6 +91,9 @@ class VertexRegistry:
 
     def find(self, name: str, label: str) -> Version | None:
         """Return the version with an id or an alias, or None."""
+        _check_model_id(name)
+        if not label.isdecimal():
+            check_alias(label)
         answer = self._get(f"{name}@{label}")
         return None if answer is None else self._version(name, answer)
 
@@ -159,11 +164,11 @@ class VertexRegistry:
         except Conflict as error:
             # REST says 409 for a name that exists.
             if not is_first:
-                raise _refused(f"register {name}", error) from error
+                raise self._refused(f"register {name}", error) from error
             # Another task has registered the first version of this model meanwhile.
             return self._upload(name, model, details)
         except Exception as error:
-            raise _refused(f"register {name}", error) from error
+            raise self._refused(f"register {name}", error) from error
         resource = f"{self._model(name)}@{answer.model_version_id}"
         return Version(name, answer.model_version_id, resource, model.uri)
 
@@ -190,7 +195,7 @@ class VertexRegistry:
         except NotFound:
             return None
         except Exception as error:
-            raise _refused(f"read {label}", error) from error
+            raise self._refused(f"read {label}", error) from error
         return version
 
     def _call(self, what: str, request: Callable[[], T]) -> T:
@@ -198,7 +203,11 @@ class VertexRegistry:
         try:
             return request()
         except Exception as error:
-            raise _refused(what, error) from error
+            raise self._refused(what, error) from error
+
+    def _refused(self, what: str, error: Exception) -> RegistryError:
+        """Return an error that names the registry. what: the request in words."""
+        return RegistryError(f"Vertex AI cannot {what} in {self._parent}: {one_line(error)}")
 
     def _version(self, name: str, answer: ModelVersion) -> Version:
         resource = f"{self._model(name)}@{answer.version_id}"
@@ -208,8 +217,12 @@ class VertexRegistry:
         return f"{self._parent}/models/{name}"
 
 
-def _refused(what: str, error: Exception) -> RegistryError:
-    return RegistryError(f"Vertex AI cannot {what}: {one_line(error)}")
+def _check_model_id(name: str) -> None:
+    if not _MODEL_ID.fullmatch(name):
+        raise RegistryError(
+            f"a model of Vertex AI cannot be named {name!r}; use at most 63 lowercase letters,"
+            " digits, '_' and '-', and begin with a letter"
+        )
 
 
 def _connection(location: str) -> tuple[str, Credentials | None]:

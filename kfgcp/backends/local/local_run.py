@@ -57,6 +57,8 @@ class LocalRun:
             repeats=request.repeats,
             from_task=request.from_task,
             container_credentials=request.container_credentials,
+            container_folders=request.container_folders,
+            container_network=request.container_network,
             buckets=BucketSettings.from_dict(request.buckets),
             secrets=read_stored_secrets(request.secrets),
         )

@@ -121,6 +121,8 @@ class LocalBackend:
             "submit_dir": request.submit_dir,
             "pipeline_root": self._settings.pipeline_root or "",
             "container_credentials": self._settings.container_credentials,
+            "container_folders": list(self._settings.container_folders),
+            "container_network": self._settings.container_network or "",
         }
 
     def submit(self, request: SubmitRequest) -> RunRef:
@@ -417,6 +419,8 @@ class LocalBackend:
             stored_request(request),
             uses_docker=uses_docker,
             container_credentials=self._settings.container_credentials,
+            container_folders=self._settings.writable_folders(self._project_root, self._home),
+            container_network=self._settings.container_network or "",
             pipeline_root=root,
             buckets=BucketSettings.of_environment(self._env).to_dict(),
             secrets=self._secret_places,

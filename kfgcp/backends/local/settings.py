@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
+from kfgcp import file_uris
 from kfgcp.errors import ConfigError
 from kfgcp.settings import BackendSettings
 from kfgcp.translation_tables import Form
@@ -17,10 +20,16 @@ class LocalSettings(BackendSettings):
         max_parallel: the most tasks that run at the same time. None is a number that depends on the
             processors of this machine.
         container_credentials: tasks in containers get the Google credentials of the user.
+        container_folders: folders that containers may write to, from the folder of kfgcp.toml. A
+            container gets a folder when a parameter of its task names the folder or a path in it.
+        container_network: the network of containers, as in `docker run --network`. None is the
+            default network of the Docker engine.
     """
 
     max_parallel: int | None = None
     container_credentials: bool = False
+    container_folders: tuple[str, ...] = ()
+    container_network: str | None = None
 
     form = Form.LOCAL
 
@@ -29,3 +38,26 @@ class LocalSettings(BackendSettings):
         super().validate(where)
         if self.max_parallel is not None and self.max_parallel < 1:
             raise ConfigError(f"{where}: max_parallel must be at least 1.")
+
+    def writable_folders(self, root: Path, home: Path) -> tuple[str, ...]:
+        """Return the absolute paths of `container_folders`.
+
+        Args:
+            root: the folder of kfgcp.toml.
+            home: the state folder.
+
+        Raises:
+            ConfigError: a folder contains the project or the state folder, or is inside the state
+                folder. A container that may write there could change what kfgcp runs and records.
+        """
+        folders = []
+        for name in self.container_folders:
+            folder = Path(os.path.normpath(root / file_uris.to_path(name)))
+            contains = root.is_relative_to(folder) or home.is_relative_to(folder)
+            if contains or folder.is_relative_to(home):
+                raise ConfigError(
+                    f"container_folders cannot have {name!r}, which is not a folder for data only.",
+                    hint='Name a folder inside the project: container_folders = ["models"]',
+                )
+            folders.append(str(folder))
+        return tuple(folders)

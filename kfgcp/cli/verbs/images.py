@@ -16,7 +16,9 @@ R = TypeVar("R")
 
 _names = click.argument("names", nargs=-1, metavar="[IMAGE]...")
 _base = click.option(
-    "--base", metavar="IMAGE", help="Begin with this image. images.lock remembers it."
+    "--base",
+    metavar="IMAGE",
+    help="Begin with this image: the named images, or those of kfgcp. images.lock remembers it.",
 )
 _network = click.option("--network", metavar="NAME", help="The network of RUN lines, such as host.")
 
@@ -40,7 +42,7 @@ _arguments = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     callback=_read_arguments,
-    help="The value of an ARG line; may be given several times.",
+    help="The value of an ARG line; may be given several times. images.lock records it.",
 )
 
 
@@ -74,7 +76,8 @@ def list_(workspace: Workspace, names: tuple[str, ...], as_json: bool) -> None:
     """Show the images of the project, and what images.lock knows of them.
 
     STATE is `pinned` when images.lock has the digest, `not pushed` when the image was only built,
-    `changed` when files changed since then, or `not built`. Nothing is sent to a registry.
+    `other registry` when it was pushed to another image_registry, `changed` when files changed
+    since then, or `not built`. Nothing is sent to a registry.
     """
     _print(workspace.images.list(*names), as_json)
 
@@ -156,8 +159,11 @@ def _print(images: Sequence[ImageInfo], as_json: bool) -> None:
     if as_json:
         output.print_json([image.to_dict() for image in images])
         return
-    rows = [(image.name, image.action or image.state, image.reference) for image in images]
-    has_action = any(image.action for image in images)
-    output.print_table(
-        output.table(("IMAGE", "DONE" if has_action else "STATE", "REFERENCE"), rows)
-    )
+    if any(image.action for image in images):
+        rows = [(image.name, image.action, image.reference) for image in images]
+        output.print_table(output.table(("IMAGE", "DONE", "REFERENCE"), rows))
+        return
+    states = [(image.name, image.tag, image.state, image.reference) for image in images]
+    headers = ("IMAGE", "CONTENT", "STATE", "REFERENCE")
+    # In a narrow terminal, only the reference is cut off. --json has all of it.
+    output.print_table(output.table(headers, states, short=(3,)))

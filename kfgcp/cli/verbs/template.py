@@ -27,7 +27,7 @@ def list_(as_json: bool) -> None:
     output.hint(f"kfgcp init my-project --template {templates[0].name}")
 
 
-@command.command(epilog="Example: kfgcp template show train-classifier")
+@command.command(epilog="Example: kfgcp template show train-gate-register")
 @click.argument("name")
 def show(name: str) -> None:
     """Show the files of a template and its README."""

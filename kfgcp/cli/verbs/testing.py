@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -33,6 +33,11 @@ _INSTANT = click.option(
 _PORT: Final = click.IntRange(0, 65535)
 _STORAGE_PORT = click.option(
     "--storage-port", default=0, type=_PORT, help="The port of Cloud Storage; 0: any free port."
+)
+_ENV = click.option(
+    "--env",
+    metavar="NAME",
+    help="Print variables that lead an environment of kfgcp.toml to the stand-in.",
 )
 _HOST_NAMES = click.option(
     "--host-name",
@@ -63,15 +68,22 @@ def command() -> None:
     help="The port of Vertex AI and Cloud Logging; 0: any free port.",
 )
 @_STORAGE_PORT
+@_ENV
 @_HOST_NAMES
 @_LATENCY
 @_INSTANT
 def vertex(
-    port: int, storage_port: int, host_names: tuple[str, ...], latency: float, instant: bool
+    port: int,
+    storage_port: int,
+    env: str | None,
+    host_names: tuple[str, ...],
+    latency: float,
+    instant: bool,
 ) -> None:
     """Run a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage until Ctrl-C.
 
-    Prints an environment for kfgcp.toml and the variables to set. Requests are shown on stderr.
+    Prints an environment for kfgcp.toml and the variables to set. With --env, prints variables
+    only: the environment of this name then uses the stand-in. Requests are shown on stderr.
     Submitted pipelines run on this machine. The stand-in forgets them when it ends.
     """
     import kfgcp.testing
@@ -82,7 +94,7 @@ def vertex(
             mode=_mode(instant), port=port, storage_port=storage_port, host_names=host_names
         ) as stand_in,
     ):
-        _serve(stand_in, stop, latency)
+        _serve(stand_in, stop, latency, env)
 
 
 @command.command(
@@ -96,6 +108,7 @@ def vertex(
     help="The port of the server and Cloud Logging; 0: any free port.",
 )
 @_STORAGE_PORT
+@_ENV
 @click.option(
     "--namespace",
     multiple=True,
@@ -115,6 +128,7 @@ def vertex(
 def kubeflow(
     port: int,
     storage_port: int,
+    env: str | None,
     namespace: tuple[str, ...],
     server_version: str,
     host_names: tuple[str, ...],
@@ -123,7 +137,8 @@ def kubeflow(
 ) -> None:
     """Run a stand-in of a Kubeflow Pipelines API server and Cloud Storage until Ctrl-C.
 
-    Prints an environment for kfgcp.toml and the variables to set. Requests are shown on stderr.
+    Prints an environment for kfgcp.toml and the variables to set. With --env, prints variables
+    only: the environment of this name then uses the stand-in. Requests are shown on stderr.
     Submitted pipelines run on this machine. The stand-in forgets them when it ends.
     """
     import kfgcp.testing
@@ -140,7 +155,7 @@ def kubeflow(
             host_names=host_names,
         ) as stand_in,
     ):
-        _serve(stand_in, stop, latency)
+        _serve(stand_in, stop, latency, env)
 
 
 def _mode(instant: bool) -> str:
@@ -164,11 +179,19 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _serve(stand_in: RunningStandIn, stop: threading.Event, latency: float) -> None:
+def _serve(
+    stand_in: RunningStandIn, stop: threading.Event, latency: float, env: str | None
+) -> None:
     """Print the settings for clients, and then each request until the event is set."""
     stand_in.latency = latency
     stand_in.requests.watcher = _print_request
-    _print_settings(stand_in)
+    if env is None:
+        _print_settings(stand_in)
+    else:
+        _print_variables(stand_in.environ_of(env))
+    sys.stdout.flush()
+    name = env or "stand-in"
+    output.hint(f"kfgcp run PIPELINE --env {name}   (Ctrl-C ends the stand-in)")
     stop.wait()
 
 
@@ -176,12 +199,18 @@ def _print_settings(stand_in: RunningStandIn) -> None:
     click.echo("# kfgcp.toml")
     click.echo(stand_in.toml())
     click.echo("# shell")
-    for name, value in stand_in.environ.items():
-        # The variables of kfgcp itself are in the table for kfgcp.toml.
-        if not name.startswith("KFGCP_"):
-            click.echo(f"export {name}={shlex.quote(value)}")
-    sys.stdout.flush()
-    output.hint("kfgcp run PIPELINE --env stand-in   (Ctrl-C ends the stand-in)")
+    # The variables of kfgcp itself are in the table for kfgcp.toml.
+    variables = stand_in.environ
+    _print_variables({name: variables[name] for name in variables if not _is_of_kfgcp(name)})
+
+
+def _is_of_kfgcp(variable: str) -> bool:
+    return variable.startswith("KFGCP_")
+
+
+def _print_variables(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
 
 
 def _print_request(request: RecordedRequest) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from kfgcp.config import COMPONENT_IMAGES, Project
+from kfgcp.config import COMPONENT_IMAGES, COMPONENT_PREFIX, Project
 from kfgcp.deploy.images.component_files import read_component_context
 from kfgcp.deploy.images.context import Context, read_context
+from kfgcp.deploy.images.dockerfile import argument_names, default_base, fixed_parent
 from kfgcp.deploy.images.lock import Locked, read_lock
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.settings import did_you_mean
@@ -18,8 +19,26 @@ from kfgcp.settings import did_you_mean
 # The number of digits of a content in a tag.
 TAG_DIGITS: Final = 12
 
-_COMPONENT_PREFIX: Final = "components-"
-_BASE_ARGUMENT: Final = re.compile(r"^[ \t]*ARG[ \t]+BASE=(\S+)", re.MULTILINE | re.IGNORECASE)
+# Arguments that say how a build reaches the network. They do not change what is built, they differ
+# between machines, and their values can have passwords. So they are not part of a content. The
+# proxies are those that Docker leaves out of its cache ("Predefined ARGs" of its documentation).
+NETWORK_ARGUMENTS: Final = frozenset(
+    {
+        "ALL_PROXY",
+        "FTP_PROXY",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NO_PROXY",
+        "PIP_CERT",
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_INDEX_URL",
+        "PIP_TRUSTED_HOST",
+        "UV_DEFAULT_INDEX",
+        "UV_EXTRA_INDEX_URL",
+        "UV_INDEX",
+        "UV_INDEX_URL",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +54,9 @@ class Image:
         base_image: the name of the project's image that it begins with, None for another image.
         content: the digest of everything that the image is built from.
         locked: what images.lock knows of the image, None when it does not have it.
+        registry: the image_registry of the project, "" without one.
+        default_base: the image of `ARG BASE` in the Dockerfile, "" without such a line.
+        arguments: the values of `ARG` lines that are part of the content, by their names.
     """
 
     name: str
@@ -45,11 +67,14 @@ class Image:
     base_image: str | None
     content: str
     locked: Locked | None
+    registry: str = ""
+    default_base: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tag(self) -> str:
         """The tag of the image: `c-` and 12 digits of its content."""
-        return f"c-{self.content.removeprefix('sha256:')[:TAG_DIGITS]}"
+        return content_tag(self.content)
 
     @property
     def tagged(self) -> str:
@@ -58,9 +83,11 @@ class Image:
 
     @property
     def digest(self) -> str:
-        """The digest in the registry, "" unless images.lock has it for this content."""
-        is_current = self.locked is not None and self.locked.content == self.content
-        return self.locked.digest if self.locked is not None and is_current else ""
+        """The digest in the registry, "" unless images.lock has it for this content there."""
+        locked = self.locked
+        if locked is None or locked.content != self.content or locked.registry != self.registry:
+            return ""
+        return locked.digest
 
     @property
     def reference(self) -> str:
@@ -71,12 +98,19 @@ class Image:
 
     @property
     def state(self) -> str:
-        """What images.lock knows: `pinned`, `not pushed`, `changed` or `not built`."""
+        """What images.lock knows of the image, see `ImageInfo.state`."""
         if self.locked is None:
             return "not built"
         if self.locked.content != self.content:
             return "changed"
+        if self.locked.digest and self.locked.registry != self.registry:
+            return "other registry"
         return "pinned" if self.digest else "not pushed"
+
+
+def content_tag(content: str) -> str:
+    """Return the tag of a content: `c-` and its first 12 digits."""
+    return f"c-{content.removeprefix('sha256:')[:TAG_DIGITS]}"
 
 
 class Catalogue:
@@ -86,19 +120,30 @@ class Catalogue:
         project: the project.
         bases: image -> the image that it begins with, and its digest. They replace those of
             images.lock.
+        arguments: values of `ARG` lines. They replace those of images.lock.
+        contexts: image -> what it is built from, for images that were read before.
 
     Raises:
         ConfigError: images.lock is not valid.
     """
 
     def __init__(
-        self, project: Project, bases: Mapping[str, tuple[str, str]] | None = None
+        self,
+        project: Project,
+        bases: Mapping[str, tuple[str, str]] | None = None,
+        arguments: Mapping[str, str] | None = None,
+        contexts: Mapping[str, Context] | None = None,
     ) -> None:
         self._project = project
         self._bases = bases or {}
+        self._arguments = arguments or {}
         self.locked = read_lock(project.root)
         self._images: dict[str, Image] = {}
-        self._contexts: dict[str, Context] = {}
+        self._contexts: dict[str, Context] = dict(contexts or {})
+
+    def with_bases(self, bases: Mapping[str, tuple[str, str]]) -> Catalogue:
+        """Return a catalogue with other bases. Files that were read are not read again."""
+        return Catalogue(self._project, bases, self._arguments, self._contexts)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,7 +167,7 @@ class Catalogue:
 
     def repository(self, name: str) -> str:
         """Return where an image is, without a tag."""
-        last_part = f"{_COMPONENT_PREFIX}{name}" if name in COMPONENT_IMAGES else name
+        last_part = f"{COMPONENT_PREFIX}{name}" if name in COMPONENT_IMAGES else name
         registry = self._project.image_registry
         return last_part if registry is None else f"{registry}/{last_part}"
 
@@ -154,11 +199,6 @@ class Catalogue:
                 )
         return self._contexts[name]
 
-    def default_base(self, name: str) -> str:
-        """Return the image that a Dockerfile begins with, "" when it has no `ARG BASE`."""
-        match = _BASE_ARGUMENT.search(self.context(name).dockerfile_text())
-        return match[1].strip("\"'") if match else ""
-
     def _image(self, name: str, users: tuple[str, ...]) -> Image:
         """Return an image. users: the images that begin with it, and are being read."""
         if name in users:
@@ -173,22 +213,26 @@ class Catalogue:
 
     def _read(self, name: str, users: tuple[str, ...]) -> Image:
         context = self.context(name)
+        text = context.dockerfile_text()
         locked = self.locked.get(name)
-        base = self.default_base(name)
-        base_image = base if base in self.names else None
-        base_digest = ""
+        default = default_base(text)
+        self._refuse_fixed_parent(name, text, context)
+        base, base_digest = default, ""
+        base_image = default if default in self.names else None
         if base_image is not None:
             # The content of that image includes its own base, so no registry has to be asked.
             parent = self._image(base_image, users + (name,))
             base, base_digest = parent.tagged, parent.content
         elif name in self._bases:
             base, base_digest = self._bases[name]
-        elif base and locked is not None and locked.base_digest:
+        elif locked is not None and locked.base and (locked.replaces or locked.base) == default:
             base, base_digest = locked.base, locked.base_digest
+        arguments = self._choose_arguments(text, locked)
         # The name of the registry is left out: another registry does not make another image.
-        base_name = base_image or base
-        text = f"kfgcp-image 1\n{base_name}\n{base_digest}\n{context.digest}\n"
-        content = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        identity = f"kfgcp-image 1\n{base_image or base}\n{base_digest}\n{context.digest}\n"
+        for argument in sorted(arguments):
+            identity += f"argument {argument} {json.dumps(arguments[argument])}\n"
+        content = f"sha256:{hashlib.sha256(identity.encode()).hexdigest()}"
         return Image(
             name,
             self.repository(name),
@@ -198,4 +242,27 @@ class Catalogue:
             base_image,
             content,
             locked,
+            registry=self._project.image_registry or "",
+            default_base=default,
+            arguments=arguments,
         )
+
+    def _refuse_fixed_parent(self, name: str, text: str, context: Context) -> None:
+        parent = fixed_parent(text, self.names)
+        if parent:
+            raise ConfigError(
+                f"{context.where}: the Dockerfile has FROM {parent}, which Docker would look for in"
+                " its own registry.",
+                hint=f"Begin it with: ARG BASE={parent}, then FROM ${{BASE}}",
+            )
+
+    def _choose_arguments(self, text: str, locked: Locked | None) -> dict[str, str]:
+        """Return the arguments of an image: the given ones, else those of images.lock."""
+        arguments = {}
+        for name in argument_names(text):
+            value = self._arguments.get(name)
+            if value is None and locked is not None:
+                value = locked.arguments.get(name)
+            if value is not None and name.upper() not in NETWORK_ARGUMENTS:
+                arguments[name] = value
+        return arguments

@@ -51,6 +51,24 @@ class Entry:
     size: int = 0
 
 
+class _HashingReader:
+    """A file that computes the digest of what is read from it.
+
+    Args:
+        stream: the file.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        data = self._stream.read(size)
+        self.digest.update(data)
+        return data
+
+
 @dataclass(frozen=True)
 class Context:
     """What Docker gets to build an image.
@@ -72,10 +90,15 @@ class Context:
         Raises:
             ConfigError: a file cannot be read.
         """
-        digest = hashlib.sha256(f"dockerfile {self.dockerfile}\n".encode())
-        for path in sorted(self.entries):
-            digest.update(self._describe(path).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        digests = {}
+        for path, entry in self.entries.items():
+            if entry.link is None:
+                with self._open(path) as stream:
+                    reader = _HashingReader(stream)
+                    while reader.read(_CHUNK_BYTES):
+                        pass
+                digests[path] = reader.digest.hexdigest()
+        return self._combine(digests)
 
     def dockerfile_text(self) -> str:
         """Return the text of the Dockerfile."""
@@ -86,8 +109,9 @@ class Context:
         """Write the context as a tar archive. The same context gives the same bytes.
 
         Raises:
-            ConfigError: a file cannot be read.
+            ConfigError: a file cannot be read, or it changed after `digest` was computed.
         """
+        digests = {}
         with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for path in sorted(self.entries):
                 entry = self.entries[path]
@@ -100,21 +124,37 @@ class Context:
                 with self._open(path) as stream:
                     info.size = stream.seek(0, os.SEEK_END)
                     stream.seek(0)
-                    archive.addfile(info, stream)
+                    reader = _HashingReader(stream)
+                    try:
+                        archive.addfile(info, reader)
+                    except OSError:
+                        # tarfile raises it for a file that became shorter.
+                        raise self._changed() from None
+                digests[path] = reader.digest.hexdigest()
+        # Docker gets exactly these bytes, so the tag must be theirs.
+        if self._combine(digests) != self.digest:
+            raise self._changed()
 
-    def _describe(self, path: str) -> str:
-        """Return a line that is different when something about a file is different."""
-        entry = self.entries[path]
-        # A length before each text, because a path may contain spaces and newlines.
-        name = f"{len(path)} {path}"
-        if entry.link is not None:
-            return f"link {name} {len(entry.link)} {entry.link}\n"
-        digest = hashlib.sha256()
-        with self._open(path) as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
-        kind = "program" if entry.executable else "file"
-        return f"{kind} {name} {digest.hexdigest()}\n"
+    def _changed(self) -> ConfigError:
+        return ConfigError(
+            f"{self.where}: files changed while the image was prepared, so it was not built.",
+            hint="Run the command again.",
+        )
+
+    def _combine(self, digests: Mapping[str, str]) -> str:
+        """Return the digest of the context from the digests of the contents of its files."""
+        digest = hashlib.sha256(f"dockerfile {self.dockerfile}\n".encode())
+        for path in sorted(self.entries):
+            entry = self.entries[path]
+            # A length before each text, because a path may contain spaces and newlines.
+            name = f"{len(path)} {path}"
+            if entry.link is not None:
+                line = f"link {name} {len(entry.link)} {entry.link}\n"
+            else:
+                kind = "program" if entry.executable else "file"
+                line = f"{kind} {name} {digests[path]}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
     def _open(self, path: str) -> IO[bytes]:
         entry = self.entries[path]
@@ -152,7 +192,7 @@ def read_context(folder: Path, dockerfile: Path, where: str, home: Path | None =
         )
     entries: dict[str, Entry] = {}
     size = 0
-    for path, entry in _walk(folder, _read_ignore_file(folder, dockerfile), home):
+    for path, entry in _walk(folder, _read_ignore_file(folder, dockerfile, where), home):
         entries[path] = entry
         size += entry.size
         if size > MAX_BYTES:
@@ -176,11 +216,24 @@ def _path_of_dockerfile(folder: Path, dockerfile: Path) -> str:
         return ".kfgcp-dockerfile"
 
 
-def _read_ignore_file(folder: Path, dockerfile: Path) -> Dockerignore:
-    """Return the patterns for a Dockerfile. A file of its own comes before the common one."""
+def _read_ignore_file(folder: Path, dockerfile: Path, where: str) -> Dockerignore:
+    """Return the patterns for a Dockerfile. A file of its own comes before the common one.
+
+    Raises:
+        ConfigError: a pattern is not valid, or the file cannot be read.
+    """
     for file in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), folder / ".dockerignore"):
-        if file.is_file():
-            return Dockerignore(file.read_text("utf-8-sig", "replace").splitlines())
+        if not file.is_file():
+            continue
+        try:
+            return Dockerignore(file.read_text("utf-8-sig", "replace").split("\n"))
+        except ValueError as error:
+            raise ConfigError(
+                f"{where}: {file} has the pattern {str(error)!r}, which is not valid.",
+                hint="Write a backslash before a bracket that belongs to the name of a file.",
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"{where}: {file} cannot be read: {error.strerror}.") from None
     return Dockerignore(())
 
 

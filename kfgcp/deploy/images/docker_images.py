@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kfgcp.deploy.images.catalogue import Image
 from kfgcp.errors import BackendError
 from kfgcp.plain_text import plain
-from kfgcp.services.docker_engine import connect, explain
+from kfgcp.services.docker_engine import connect, engine_errors, explain
 
 if TYPE_CHECKING:
     from docker.models.images import Image as LocalImage
@@ -23,9 +23,6 @@ _HINT_LINES: Final = 15
 
 # A context below this size is packed in memory.
 _MEMORY_BYTES: Final = 50_000_000
-
-# Words of registries for an image or a repository that does not exist.
-_MISSING: Final = ("manifest unknown", "name unknown", "not found")
 
 Log = Callable[[str], None]
 """A function that takes a line of the output of Docker."""
@@ -89,16 +86,19 @@ class DockerImages:
         from docker.errors import APIError, NotFound
 
         try:
-            return str(self._client.images.get_registry_data(image).id)
+            with engine_errors(f"looking up the image {image}"):
+                return str(self._client.images.get_registry_data(image).id)
         except NotFound:
+            # The engine answers with the status of the registry (statusCodeFromDistributionError in
+            # moby/moby:api/server/httpstatus/status.go), and with 500 when it got no answer.
             return None
         except APIError as error:
-            text = plain(explain(error))
-            if any(words in text.lower() for words in _MISSING):
-                return None
             raise BackendError(
-                f"The registry of {image} cannot be asked for it: {text}",
-                hint="Sign in: docker login, or gcloud auth configure-docker HOST",
+                f"The registry of {image} cannot be asked for it: {plain(explain(error))}",
+                hint=(
+                    "Check the address of the registry, and sign in: docker login HOST, or gcloud"
+                    " auth configure-docker HOST"
+                ),
             ) from None
 
     def build(self, image: Image, arguments: Mapping[str, str], network: str | None) -> None:
@@ -114,26 +114,27 @@ class DockerImages:
         """
         from docker.errors import APIError
 
-        all_arguments = dict(arguments)
+        all_arguments = {**arguments, **image.arguments}
         if image.base:
             all_arguments["BASE"] = self._base_reference(image)
         with tempfile.SpooledTemporaryFile(_MEMORY_BYTES) as archive:
             image.context.pack(archive)
             archive.seek(0)
             try:
-                answers = self._client.api.build(
-                    fileobj=archive,
-                    custom_context=True,
-                    dockerfile=image.context.dockerfile,
-                    tag=image.tagged,
-                    buildargs=all_arguments,
-                    labels=_labels(image),
-                    network_mode=network,
-                    rm=True,
-                    forcerm=True,
-                    decode=True,
-                )
-                self._follow_build(image, answers)
+                with engine_errors(f"building the image {image.name}"):
+                    answers = self._client.api.build(
+                        fileobj=archive,
+                        custom_context=True,
+                        dockerfile=image.context.dockerfile,
+                        tag=image.tagged,
+                        buildargs=all_arguments,
+                        labels=_labels(image),
+                        network_mode=network,
+                        rm=True,
+                        forcerm=True,
+                        decode=True,
+                    )
+                    self._follow_build(image, answers)
             except APIError as error:
                 raise _build_error(image, plain(explain(error)), ()) from None
 
@@ -147,14 +148,20 @@ class DockerImages:
 
         digest = ""
         try:
-            answers = self._client.api.push(image.repository, image.tag, stream=True, decode=True)
-            for answer in answers:
-                if "error" in answer:
-                    raise _push_error(image, str(answer["error"]))
-                digest = (answer.get("aux") or {}).get("Digest") or digest
+            with engine_errors(f"pushing the image {image.name}"):
+                answers = self._client.api.push(
+                    image.repository, image.tag, stream=True, decode=True
+                )
+                for answer in answers:
+                    if "error" in answer:
+                        raise _push_error(image, str(answer["error"]))
+                    digest = (answer.get("aux") or {}).get("Digest") or digest
         except APIError as error:
             raise _push_error(image, plain(explain(error))) from None
-        return digest or self.registry_digest(image.tagged) or ""
+        digest = digest or self.registry_digest(image.tagged) or ""
+        if not digest:
+            raise _push_error(image, "the registry does not have it after the push")
+        return digest
 
     def _follow_build(self, image: Image, answers: Iterable[Mapping[str, object]]) -> None:
         lines: list[str] = []
@@ -164,6 +171,8 @@ class DockerImages:
                 self._log(line)
             if "error" in answer:
                 raise _build_error(image, _one_line(str(answer["error"])), lines)
+        if not self.has(image.tagged):
+            raise _build_error(image, "the Docker engine does not have it after the build", lines)
 
     def _base_reference(self, image: Image) -> str:
         """Return the image to begin with, with its digest when Docker can look it up."""
@@ -179,12 +188,18 @@ class DockerImages:
 
     def _find(self, image: str) -> LocalImage | None:
         """Return an image of the engine, None when the engine does not have it."""
-        from docker.errors import ImageNotFound
+        from docker.errors import APIError, ImageNotFound
 
         try:
-            return self._client.images.get(image)
+            with engine_errors(f"looking up the image {image}"):
+                return self._client.images.get(image)
         except ImageNotFound:
             return None
+        except APIError as error:
+            raise BackendError(
+                f"The Docker engine cannot look up the image {image}: {plain(explain(error))}",
+                hint="Check the engine: docker info",
+            ) from None
 
 
 def _labels(image: Image) -> dict[str, str]:

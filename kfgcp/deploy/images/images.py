@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kfgcp.config import Project
-from kfgcp.deploy.images.catalogue import Catalogue, Image
-from kfgcp.deploy.images.lock import Locked, write_lock
+from kfgcp.config import COMPONENT_IMAGES, Project
+from kfgcp.deploy.images.catalogue import NETWORK_ARGUMENTS, Catalogue, Image, content_tag
+from kfgcp.deploy.images.dockerfile import BASE, argument_names
+from kfgcp.deploy.images.lock import Locked, read_lock, write_lock
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.model import JsonValue
+from kfgcp.settings import did_you_mean
+from kfgcp.spec.credentials import has_credentials
 
 if TYPE_CHECKING:
     from kfgcp.deploy.images.docker_images import DockerImages
@@ -25,7 +28,8 @@ class ImageInfo:
         name: its name in components and in kfgcp.toml: `tabular`.
         reference: the image as compiled pipelines name it.
         state: `pinned` (images.lock has the digest), `not pushed` (it has only the content),
-            `changed` (it has another content) or `not built` (it does not have the image).
+            `other registry` (it has the digest in another image_registry), `changed` (it has
+            another content) or `not built` (it does not have the image).
         content: the digest of everything that the image is built from.
         digest: the digest in the registry, "" unless it is pinned.
         base: the image that it begins with, "" when its Dockerfile has no `ARG BASE`.
@@ -42,6 +46,11 @@ class ImageInfo:
     base: str
     base_digest: str
     action: str = ""
+
+    @property
+    def tag(self) -> str:
+        """The tag of the image: `c-` and 12 digits of its content."""
+        return content_tag(self.content)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the image as JSON, in the form that `kfgcp images list --json` prints."""
@@ -81,22 +90,23 @@ class Images:
 
         Args:
             names: the names of images; all when empty.
-            base: begin with this image from now on.
+            base: begin with this image from now on: the named images, or those of kfgcp.
 
         Raises:
-            UsageError: the project has no image with this name, or its Dockerfile lacks `ARG BASE`.
+            UsageError: the project has no image with this name, or it cannot have another base.
             BackendError: a registry refused the question. images.lock is unchanged.
             MissingExtra: the docker package is not installed.
         """
         project = self._read_project()
         with _open_docker(_ignore_line) as docker:
-            catalogue = _resolve_bases(project, names, docker, base, newest=True)
+            catalogue = _resolve_bases(Catalogue(project), names, docker, base, newest=True)
             infos = []
             for image in _with_parents(catalogue, names):
                 digest = None
                 if project.image_registry is not None:
                     digest = docker.registry_digest(image.tagged)
-                infos.append(_lock_image(catalogue, image, digest or "", "locked"))
+                catalogue.locked[image.name] = _lock_entry(image, digest or "")
+                infos.append(_describe(_with_entry(catalogue, image), "locked"))
         write_lock(project.root, catalogue.locked)
         return infos
 
@@ -112,27 +122,30 @@ class Images:
 
         Args:
             names: the names of images; all when empty.
-            base: begin with this image from now on.
-            arguments: values of `ARG` lines of the Dockerfiles.
+            base: as in `lock`.
+            arguments: values of `ARG` lines of the Dockerfiles. images.lock remembers them, except
+                those about proxies and package indexes.
             network: the network of `RUN` lines: `host`, or a name as in `docker network ls`.
             log: takes each line of the output of Docker.
 
         Raises:
-            UsageError: the project has no image with this name, or its Dockerfile lacks `ARG BASE`.
-            BackendError: a Dockerfile fails. images.lock is unchanged.
+            UsageError: the project has no image with this name, it cannot have another base, or no
+                Dockerfile has one of the arguments.
+            ConfigError: a file changed while it was packed.
+            BackendError: a Dockerfile fails. images.lock has the images that were built before.
             MissingExtra: the docker package is not installed.
         """
         project = self._read_project()
+        given = arguments or {}
         with _open_docker(log) as docker:
-            catalogue = _resolve_bases(project, names, docker, base)
+            catalogue = _resolve_bases(_open_catalogue(project, names, given), names, docker, base)
             infos = []
             for image in _with_parents(catalogue, names):
                 action = "found"
                 if not docker.has(image.tagged):
-                    docker.build(image, arguments or {}, network)
+                    docker.build(image, given, network)
                     action = "built"
-                infos.append(_lock_image(catalogue, image, image.digest, action))
-        write_lock(project.root, catalogue.locked)
+                infos.append(_record(project, image, image.digest, action))
         return infos
 
     def push(
@@ -153,10 +166,10 @@ class Images:
             log: takes each line of the output of Docker.
 
         Raises:
-            ConfigError: kfgcp.toml has no image_registry.
-            UsageError: the project has no image with this name, or its Dockerfile lacks `ARG BASE`.
-            BackendError: a Dockerfile fails, or the registry refused an image. images.lock is
-                unchanged.
+            ConfigError: kfgcp.toml has no image_registry, or a file changed while it was packed.
+            UsageError: as in `build`.
+            BackendError: a Dockerfile fails, or the registry refused an image. images.lock has the
+                images that were pushed before.
             MissingExtra: the docker package is not installed.
         """
         project = self._read_project()
@@ -168,19 +181,19 @@ class Images:
                     ' image_registry = "europe-west4-docker.pkg.dev/PROJECT/REPOSITORY"'
                 ),
             )
+        given = arguments or {}
         with _open_docker(log) as docker:
-            catalogue = _resolve_bases(project, names, docker, base)
+            catalogue = _resolve_bases(_open_catalogue(project, names, given), names, docker, base)
             infos = []
             for image in _with_parents(catalogue, names):
                 digest = docker.registry_digest(image.tagged)
                 action = "found"
                 if digest is None:
                     if not docker.has(image.tagged):
-                        docker.build(image, arguments or {}, network)
+                        docker.build(image, given, network)
                     digest = docker.push(image)
                     action = "pushed"
-                infos.append(_lock_image(catalogue, image, digest, action))
-        write_lock(project.root, catalogue.locked)
+                infos.append(_record(project, image, digest, action))
         return infos
 
 
@@ -202,8 +215,45 @@ def _choose(catalogue: Catalogue, names: Sequence[str]) -> Sequence[str]:
     return names or catalogue.names
 
 
+def _open_catalogue(
+    project: Project, names: Sequence[str], arguments: Mapping[str, str]
+) -> Catalogue:
+    """Return the images with the values of arguments.
+
+    Raises:
+        UsageError: no Dockerfile has one of the arguments, or a value must not be recorded.
+    """
+    catalogue = Catalogue(project, arguments=arguments)
+    images = _with_parents(catalogue, names)
+    declared: set[str] = set()
+    for image in images:
+        declared |= argument_names(image.context.dockerfile_text())
+    for name, value in arguments.items():
+        if name == BASE:
+            raise UsageError(
+                "The argument BASE is the image to begin with, so it has an option of its own.",
+                hint=f"Give it with: --base {value}",
+            )
+        if name.upper() in NETWORK_ARGUMENTS:
+            continue
+        if name not in declared:
+            raise UsageError(
+                f"No Dockerfile of these images has a line ARG {name}:"
+                f" {', '.join(image.name for image in images)}.",
+                hint=f"{did_you_mean(name, sorted(declared))}Add the line, or omit --build-arg.",
+            )
+        if has_credentials(value):
+            raise UsageError(
+                f"The value of --build-arg {name} has a user or a password, and images.lock would"
+                " record it.",
+                hint="Only the values of proxies and package indexes, such as PIP_INDEX_URL, are"
+                " not recorded.",
+            )
+    return catalogue
+
+
 def _resolve_bases(
-    project: Project,
+    catalogue: Catalogue,
     names: Sequence[str],
     docker: DockerImages,
     base: str | None,
@@ -213,38 +263,54 @@ def _resolve_bases(
     """Return the images with the digests of the images that they begin with.
 
     Args:
-        project: the project.
+        catalogue: the images.
         names: the names of images; all when empty.
         docker: asks for digests.
         base: the image to begin with, None for that of images.lock or of the Dockerfile.
         newest: ask for all digests, also for those that images.lock has.
+
+    Raises:
+        UsageError: a named image cannot have another base.
     """
-    catalogue = Catalogue(project)
-    chosen_names = _choose(catalogue, names)
+    # Without names, only the images of kfgcp: they all begin with the same image.
+    with_base = frozenset(names or COMPONENT_IMAGES) if base is not None else frozenset()
     bases: dict[str, tuple[str, str]] = {}
     digests: dict[str, str] = {}
     for image in _with_parents(catalogue, names):
-        if image.base_image is not None:
+        if image.name in with_base:
+            _require_own_base(image, base or "")
+        if image.base_image is not None or not image.base:
             continue
-        if not image.base:
-            if base is not None and names and image.name in chosen_names:
-                raise UsageError(
-                    f"The Dockerfile of the image {image.name} has no line ARG BASE=IMAGE.",
-                    hint="Begin it with: ARG BASE=python:3.11-slim, then FROM ${BASE}",
-                )
-            continue
-        name = base or _locked_base(image) or image.base
-        is_known = bool(image.base_digest) and name == image.base
+        reference = image.base
+        if base is not None and image.name in with_base:
+            reference = base
+        is_known = bool(image.base_digest) and reference == image.base
         if is_known and not newest:
             continue
-        if name not in digests:
-            digests[name] = docker.resolve_base(name)
-        bases[image.name] = (name, digests[name])
-    return Catalogue(project, bases)
+        if reference not in digests:
+            digests[reference] = docker.resolve_base(reference)
+        bases[image.name] = (reference, digests[reference])
+    return catalogue.with_bases(bases)
 
 
-def _locked_base(image: Image) -> str:
-    return image.locked.base if image.locked is not None else ""
+def _require_own_base(image: Image, base: str) -> None:
+    """Refuse another base for an image that has none, or that begins with one of the project.
+
+    Raises:
+        UsageError: it cannot have another base.
+    """
+    if image.base_image is not None:
+        raise UsageError(
+            f"The image {image.name} begins with the image {image.base_image}, so --base does not"
+            " apply to it.",
+            hint=f"Change the base of that image: kfgcp images lock {image.base_image}"
+            f" --base {base}",
+        )
+    if not image.base:
+        raise UsageError(
+            f"The Dockerfile of the image {image.name} has no line ARG BASE=IMAGE.",
+            hint="Begin it with: ARG BASE=python:3.11-slim, then FROM ${BASE}",
+        )
 
 
 def _with_parents(catalogue: Catalogue, names: Sequence[str]) -> Sequence[Image]:
@@ -262,16 +328,33 @@ def _with_parents(catalogue: Catalogue, names: Sequence[str]) -> Sequence[Image]
     return list(images.values())
 
 
-def _lock_image(catalogue: Catalogue, image: Image, digest: str, action: str) -> ImageInfo:
-    """Put an image into the entries for images.lock, and return it as it is then."""
-    locked = Locked(image.content, digest)
+def _record(project: Project, image: Image, digest: str, action: str) -> ImageInfo:
+    """Write an image to images.lock, and return it as it is then.
+
+    The file is read again, because another command may have changed it during a long build.
+    """
+    entry = _lock_entry(image, digest)
+    write_lock(project.root, {**read_lock(project.root), image.name: entry})
+    return _describe(replace(image, locked=entry), action)
+
+
+def _with_entry(catalogue: Catalogue, image: Image) -> Image:
+    return replace(image, locked=catalogue.locked[image.name])
+
+
+def _lock_entry(image: Image, digest: str) -> Locked:
+    """Return the entry of an image for images.lock."""
+    entry = Locked(image.content, arguments=image.arguments)
+    if digest:
+        entry = replace(entry, digest=digest, registry=image.registry)
     if image.base and image.base_image is None:
-        locked = replace(locked, base=image.base, base_digest=image.base_digest)
-    catalogue.locked[image.name] = locked
-    return replace(_describe(replace(image, locked=locked)), action=action)
+        entry = replace(entry, base=image.base, base_digest=image.base_digest)
+        if image.base != image.default_base:
+            entry = replace(entry, replaces=image.default_base)
+    return entry
 
 
-def _describe(image: Image) -> ImageInfo:
+def _describe(image: Image, action: str = "") -> ImageInfo:
     return ImageInfo(
         image.name,
         image.reference,
@@ -280,4 +363,5 @@ def _describe(image: Image) -> ImageInfo:
         image.digest,
         image.base,
         image.base_digest,
+        action,
     )

@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,8 @@ FILE_NAME: Final = "images.lock"
 _HEAD: Final = (
     "# Written by `kfgcp images`. Commit this file, so that everybody runs the same images.\n"
 )
-_KEYS: Final = ("content", "digest", "base", "base_digest")
+_KEYS: Final = ("content", "registry", "digest", "base", "base_digest", "replaces")
+_ARGUMENTS: Final = "arguments"
 _DIGESTS: Final = ("content", "digest", "base_digest")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _HINT: Final = "Take the file from version control, or remove it and write it: kfgcp images lock"
@@ -33,12 +34,19 @@ class Locked:
         digest: the digest that the registry gave to the image, "" before it was pushed.
         base: the image that it begins with, "" when its Dockerfile has no `ARG BASE`.
         base_digest: the digest of that image.
+        registry: the image_registry that has the image, "" before it was pushed.
+        replaces: the image of `ARG BASE` in the Dockerfile that `base` replaces, "" when it is
+            `base` itself.
+        arguments: the values of `ARG` lines that the image was built with, by their names.
     """
 
     content: str
     digest: str = ""
     base: str = ""
     base_digest: str = ""
+    registry: str = ""
+    replaces: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_lock(root: Path) -> dict[str, Locked]:
@@ -78,10 +86,15 @@ def write_lock(root: Path, images: Mapping[str, Locked]) -> None:
         # A bare key of TOML may not have a dot.
         key = name if "." not in name else json.dumps(name)
         lines.append(f"\n[image.{key}]\n")
-        for field in _KEYS:
-            value = getattr(images[name], field)
+        for field_name in _KEYS:
+            value = getattr(images[name], field_name)
             if value:
-                lines.append(f"{field} = {json.dumps(value)}\n")
+                lines.append(f"{field_name} = {json.dumps(value)}\n")
+        arguments = images[name].arguments
+        if arguments:
+            lines.append(f"[image.{key}.{_ARGUMENTS}]\n")
+        for argument, value in sorted(arguments.items()):
+            lines.append(f"{json.dumps(argument)} = {json.dumps(value)}\n")
     file = root / FILE_NAME
     try:
         write_file(file, "".join(lines).encode())
@@ -92,6 +105,10 @@ def write_lock(root: Path, images: Mapping[str, Locked]) -> None:
 def _read_entry(table: object, where: str) -> Locked:
     if not isinstance(table, dict):
         raise ConfigError(f"{where} must be a table.", hint=_HINT)
+    arguments = table.pop(_ARGUMENTS, {})
+    is_table = isinstance(arguments, dict)
+    if not is_table or not all(isinstance(value, str) for value in arguments.values()):
+        raise ConfigError(f"{where}: {_ARGUMENTS} must be a table of texts.", hint=_HINT)
     for key, value in table.items():
         if key not in _KEYS:
             raise ConfigError(f"{where}: unknown key '{key}'.", hint=_HINT)
@@ -101,4 +118,4 @@ def _read_entry(table: object, where: str) -> Locked:
             raise ConfigError(f"{where}: {key} is {value!r}, which is not a {kind}.", hint=_HINT)
     if "content" not in table:
         raise ConfigError(f"{where}: content is missing.", hint=_HINT)
-    return Locked(**table)
+    return Locked(**table, arguments=arguments)

@@ -6,24 +6,23 @@ everywhere.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from kfgcp.backends.registry import runs_here
 from kfgcp.config import COMPONENT_IMAGES, Environment, Project
 from kfgcp.diagnosis.checks import Aside, Check
-from kfgcp.errors import ConfigError, UsageError
+from kfgcp.errors import ConfigError
 from kfgcp.hosts import is_loopback
+from kfgcp.rules.rule import Runner
 from kfgcp.spec.image_names import bare_images, container_images, replace_images
 from kfgcp.spec.load import Spec
+from kfgcp.spec.unpinned_images import Unpinned, unpinned_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# An image with the tag of a content, see `Image.tag`.
-_CONTENT_TAG: Final = re.compile(r"(?:(?P<registry>.+)/)?(?P<name>[^/:@]+):c-[0-9a-f]{12}")
 
 # The keys of an environment with the address of its service, the more special one first.
 _ADDRESS_KEYS: Final = ("api_endpoint", "host")
@@ -55,84 +54,38 @@ def pin_images(spec: Spec, read_project: Callable[[], Project]) -> Spec:
     return replace(spec, pipeline_spec=replace_images(spec.pipeline_spec, references))
 
 
-@dataclass(frozen=True, slots=True)
-class Unpinned:
-    """An image that no registry is known to have.
-
-    Attributes:
-        image: the image, as the pipeline names it.
-        problem: why a service may not find it, as a sentence.
-        hint: what to do.
-    """
-
-    image: str
-    problem: str
-    hint: str
-
-
-def unpinned_images(images: Iterable[str]) -> list[Unpinned]:
-    """Return the images that have the tag of a content instead of a digest.
-
-    Args:
-        images: images of a compiled pipeline.
-
-    Example:
-        >>> unpinned_images(["python:3.12", "shop:c-0123456789ab"])[0].hint.splitlines()[0]
-        'Add image_registry to [project] of kfgcp.toml, then: kfgcp images push shop'
-    """
-    unpinned = []
-    for image in sorted(images):
-        if image in COMPONENT_IMAGES:
-            # A template that something else than kfgcp has compiled.
-            problem = f"The image {image} is a name that only kfgcp can replace."
-            unpinned.append(Unpinned(image, problem, "Compile the pipeline with kfgcp compile."))
-            continue
-        match = _CONTENT_TAG.fullmatch(image)
-        if match is None:
-            continue
-        name = match["name"].removeprefix("components-")
-        command = f"kfgcp images push {name}"
-        if match["registry"] is None:
-            problem = f"The image {image} is in no registry."
-            hint = f"Add image_registry to [project] of kfgcp.toml, then: {command}"
-        else:
-            problem = f"The image {image} is not in images.lock, so it may not exist."
-            hint = f"Push the image, and commit images.lock: {command}"
-        unpinned.append(Unpinned(image, problem, hint))
-    return unpinned
-
-
-def check_images(spec: Spec, env: Environment, *, is_local: bool) -> list[str]:
+def stand_in_notes(spec: Spec, env: Environment) -> list[str]:
     """Return a line for each image of a pipeline that is not pinned, for a stand-in.
 
-    A stand-in runs pipelines on this machine, where nothing has to be pulled.
+    A stand-in runs pipelines on this machine, where nothing has to be pulled. For a service, the
+    rule P130 refuses the run.
 
     Args:
         spec: the pipeline.
         env: the environment that will run it.
-        is_local: whether the environment runs pipelines on this machine.
-
-    Raises:
-        UsageError: a service is about to get a pipeline with such an image.
     """
-    if is_local:
+    if runner_of(env) is not Runner.STAND_IN:
         return []
     unpinned = unpinned_images(container_images(spec.pipeline_spec))
-    if unpinned and not is_stand_in(env):
-        raise UsageError(unpinned[0].problem, hint=unpinned[0].hint)
     return [f"{image.problem} A service would refuse the run." for image in unpinned]
 
 
-def doctor_checks(images: Iterable[str], env: Environment, *, is_local: bool) -> list[Check]:
+def runner_of(env: Environment) -> Runner:
+    """Return what runs the pipelines of an environment."""
+    if runs_here(env.backend):
+        return Runner.THIS_MACHINE
+    return Runner.STAND_IN if is_stand_in(env) else Runner.SERVICE
+
+
+def doctor_checks(images: Iterable[str], env: Environment) -> list[Check]:
     """Return the check of `kfgcp doctor` for images that cannot exist, no check without any.
 
     Args:
         images: the images of the pipeline.
         env: the environment that will run it.
-        is_local: whether the environment runs pipelines on this machine.
     """
     unpinned = unpinned_images(images)
-    needs_registry = not (is_local or is_stand_in(env))
+    needs_registry = runner_of(env) is Runner.SERVICE
     return [("pins", partial(_check_pins, unpinned, needs_registry))] if unpinned else []
 
 

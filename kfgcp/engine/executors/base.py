@@ -70,11 +70,16 @@ class Containers:
             `kfgcp.engine.executors.container_credentials`.
         home: the state folder. Only its owner can read files in it, so the executor must make
             input artifacts readable. None when that is not needed.
+        folders: the absolute paths of folders that a container may write to, when a parameter of
+            its task names the folder or a path in it.
+        network: the network of containers. Empty for the default one.
     """
 
     workspace: Path | None = None
     credentials: bool = False
     home: Path | None = None
+    folders: tuple[str, ...] = ()
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class TaskException:
             exception does not have the path as an attribute.
         message: the message of the exception, only when `is_missing_file` is true and
             `missing_file` is empty.
+        read_only_file: the path that a task in a container could not write, because the file system
+            is read-only.
         in_component: whether the component's own code raised the exception.
         raised_in: the top-level package of the code that raised the exception.
     """
@@ -98,6 +105,7 @@ class TaskException:
     is_missing_file: bool = False
     missing_file: str = ""
     message: str = ""
+    read_only_file: str = ""
     in_component: bool = False
     raised_in: str = ""
 

@@ -88,7 +88,6 @@ class DockerExecutor:
     def __init__(self, emit: Emit, settings: Containers = Containers()) -> None:  # noqa: B008  # frozen
         self._emit = emit
         self._settings = settings
-        self._workspace = None if settings.workspace is None else str(settings.workspace)
         # Becomes False when the engine reports that it has no init program.
         self._has_init = True
         self._client = connect()
@@ -159,7 +158,7 @@ class DockerExecutor:
         assert isinstance(command, Command)
         volumes = _volumes(attempt, self._settings)
         options = self._container_options(attempt, command, volumes)
-        writable = [path for path, bind in volumes.items() if bind["mode"] == "rw"]
+        writable = self._writable_paths(volumes)
         try:
             status = self._run_once(attempt, command.image, options, writable)
         except _NoInitError:
@@ -176,6 +175,21 @@ class DockerExecutor:
                     f" not change that: {problem}\n"
                 )
         return _describe_exit(int(status["StatusCode"]), command)
+
+    def _writable_paths(self, volumes: Binds) -> ownership.WritablePaths:
+        """Return the paths of this machine that a container may write to."""
+        shared = set(self._settings.folders)
+        if self._settings.workspace is not None:
+            shared.add(str(self._settings.workspace))
+        writable = ownership.WritablePaths()
+        for path, bind in volumes.items():
+            if bind["mode"] != "rw":
+                continue
+            if path in shared:
+                writable.shared.append(path)
+            else:
+                writable.own.append(path)
+        return writable
 
     def _container_options(
         self, attempt: Attempt, command: Command, volumes: Binds
@@ -194,10 +208,16 @@ class DockerExecutor:
             "volumes": volumes,
             "labels": {LABEL: attempt.env.get(orphans.RUN_ID_VARIABLE, "")},
         }
+        if self._settings.network:
+            options["network_mode"] = self._settings.network
         return options | _limits(command)
 
     def _run_once(
-        self, attempt: Attempt, image: str, options: dict[str, Any], writable: list[str]
+        self,
+        attempt: Attempt,
+        image: str,
+        options: dict[str, Any],
+        writable: ownership.WritablePaths,
     ) -> dict[str, Any] | None:
         """Run a container and return its status, None when it was stopped before it started.
 
@@ -205,7 +225,7 @@ class DockerExecutor:
             attempt: the attempt.
             image: the image of the container.
             options: the result of `_container_options`.
-            writable: the folders that the container may write to.
+            writable: the paths that the container may write to.
 
         Raises:
             _NoInitError: the Docker engine has no init program.
@@ -220,7 +240,7 @@ class DockerExecutor:
                 binds = options["volumes"].items()
                 inputs = [path for path, bind in binds if bind["mode"] == "ro"]
                 ownership.make_readable(inputs, self._settings.home, user)
-            with ownership.writable(writable, self._workspace, user):
+            with ownership.writable(writable, user):
                 with self._lock:
                     if attempt.id in self._stopped:
                         return None
@@ -308,9 +328,14 @@ def _volumes(attempt: Attempt, settings: Containers) -> Binds:
     writable = _output_folders(attempt)
     if settings.workspace is not None:
         writable.add(str(settings.workspace))
+    named_paths = _parameter_paths(attempt)
+    for folder in settings.folders:
+        if any(path.is_relative_to(folder) for path in named_paths):
+            os.makedirs(folder, exist_ok=True)
+            writable.add(folder)
     for path in writable:
         binds[path] = {"bind": path, "mode": "rw"}
-    readable = _input_paths(attempt) | _parameter_paths(attempt, settings.home)
+    readable = _input_paths(attempt) | _readable_paths(attempt, named_paths, settings)
     for path in readable - writable:
         binds[path] = {"bind": path, "mode": "ro"}
     if settings.credentials:
@@ -340,26 +365,51 @@ def _input_paths(attempt: Attempt) -> set[str]:
     return {uri for uri in uris if uri.startswith("/") and os.path.exists(uri)}
 
 
-def _parameter_paths(attempt: Attempt, home: Path | None) -> set[str]:
+def _parameter_paths(attempt: Attempt) -> list[Path]:
+    """Return the absolute paths that input parameters may name.
+
+    A text that is not meant as a path is among them too, as a path below the folder in which the
+    run was started.
+    """
+    submit_folder = _submit_folder(attempt)
+    if submit_folder is None:
+        return []
+    paths = []
+    for value in attempt.executor_input["inputs"].get("parameterValues", {}).values():
+        if not isinstance(value, str) or not value or len(value) > _MAX_PATH or "\0" in value:
+            continue
+        if "://" in value and not file_uris.is_file_uri(value):
+            continue
+        paths.append(Path(os.path.normpath(submit_folder / file_uris.to_path(value))))
+    return paths
+
+
+def _readable_paths(attempt: Attempt, named_paths: list[Path], settings: Containers) -> set[str]:
     """Return the files and folders that input parameters name, if they are below the folder in
     which the run was started.
 
     Nothing outside of this folder is shared by accident, and not the folder itself.
     """
-    submit_folder = Path(attempt.env.get("KFGCP_SUBMIT_DIR", ""))
-    if not submit_folder.is_absolute():
-        return set()
-    paths = set()
-    for value in attempt.executor_input["inputs"].get("parameterValues", {}).values():
-        if not isinstance(value, str) or not value or len(value) > _MAX_PATH or "\0" in value:
-            continue
-        path = Path(os.path.normpath(submit_folder / file_uris.to_path(value)))
+    submit_folder = _submit_folder(attempt)
+    paths: set[str] = set()
+    if submit_folder is None:
+        return paths
+    for path in named_paths:
         is_below = path != submit_folder and path.is_relative_to(submit_folder)
-        is_state = home is not None and path.is_relative_to(home)
+        is_state = settings.home is not None and path.is_relative_to(settings.home)
+        is_writable = any(path.is_relative_to(folder) for folder in settings.folders)
         with suppress(OSError):
-            if is_below and not is_state and path.exists():
+            if is_below and not is_state and not is_writable and path.exists():
                 paths.add(str(path))
     return paths
+
+
+def _submit_folder(attempt: Attempt) -> Path | None:
+    """Return the folder in which the run was started, None when it is not known."""
+    folder = Path(attempt.env.get("KFGCP_SUBMIT_DIR", ""))
+    if folder.is_absolute():
+        return folder
+    return None
 
 
 def _artifact_uris(values: Mapping[str, Any]) -> Iterator[str]:

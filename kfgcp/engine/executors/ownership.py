@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,46 +20,76 @@ from typing import Any, Final
 _ROOT_USERS: Final = ("", "0", "root")
 
 # The script reads the owner of the folder inside the container, because there this user may have
-# another number: in a rootless engine it is 0.
+# another number: in a rootless engine it is 0. The rights change before the owner, so a container
+# that still writes to a shared folder can write there at any moment.
 _HAND_OVER: Final = (
-    'owner=$(stat -c %u:%g "$1") && chown -R "$owner" "$@" && chmod -R u+w,a+rX "$@"'
+    'rights="$1" && shift && owner=$(stat -c %u:%g "$1")'
+    ' && chmod -R "$rights" "$@" && chown -R "$owner" "$@"'
 )
+_OWN_RIGHTS: Final = "u+w,a+rX"
+_SHARED_RIGHTS: Final = "a+rwX"
 
 # The rights of other users: to read a file, and to read and enter a folder.
 _READ: Final = 0o004
 _READ_AND_ENTER: Final = 0o005
 
+# The rights of all users: to write a file, and to write and enter a folder.
+_WRITE: Final = 0o666
+_WRITE_AND_ENTER: Final = 0o777
+
+
+@dataclass(frozen=True, slots=True)
+class WritablePaths:
+    """The folders of this machine that a container may write to.
+
+    Attributes:
+        own: folders that only this container uses.
+        shared: folders that other containers may use at the same time and later.
+    """
+
+    own: list[str] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
+
 
 @contextmanager
-def writable(folders: Iterable[str], shared: str | None, user: str) -> Iterator[None]:
+def writable(paths: WritablePaths, user: str) -> Iterator[None]:
     """Let the user of a container write to folders while the context is open.
 
     Root can write to all folders, so nothing changes for root.
 
     Args:
-        folders: folders of this user. At the end they get their old modes back.
-        shared: one more folder, None for no such folder. It stays writable at the end, because
-            other containers may still use it.
+        paths: the folders. Those of this container get their old modes back at the end. Shared
+            folders and everything in them stay writable, because other containers may still use
+            them.
         user: the user in the image: a name or number, perhaps with a group after a colon.
     """
     if _is_root(user):
         yield
         return
     modes: dict[str, int] = {}
-    for folder in folders:
-        if folder != shared:
-            modes[folder] = stat.S_IMODE(os.stat(folder).st_mode)
-    all_folders = list(modes)
-    if shared:
-        all_folders.append(shared)
-    for folder in all_folders:
+    for folder in paths.own:
+        modes[folder] = stat.S_IMODE(os.stat(folder).st_mode)
         # Volumes on Kubernetes have this mode too.
         os.chmod(folder, 0o777)  # noqa: S103
+    for folder in paths.shared:
+        _open_to_writers(folder)
     try:
         yield
     finally:
         for folder, mode in modes.items():
             os.chmod(folder, mode)
+
+
+def _open_to_writers(folder: str) -> None:
+    """Let other users write to a folder, and to all folders and files in it."""
+    # The path of a shared folder may be a link.
+    real_folder = Path(os.path.realpath(folder))
+    _add_rights(real_folder, _WRITE_AND_ENTER)
+    for parent, folders, files in os.walk(real_folder):
+        for name in folders:
+            _add_rights(Path(parent, name), _WRITE_AND_ENTER)
+        for name in files:
+            _add_rights(Path(parent, name), _WRITE)
 
 
 def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
@@ -93,15 +124,13 @@ def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
         _open_to_readers(real_path)
 
 
-def hand_over(
-    client: Any, image: str, folders: Iterable[str], labels: dict[str, str]
-) -> str | None:
+def hand_over(client: Any, image: str, paths: WritablePaths, labels: dict[str, str]) -> str | None:
     """Make the files in folders belong to the user of this process.
 
     Args:
         client: a client of the Docker engine.
         image: the image of the container that wrote the files.
-        folders: folders of this user.
+        paths: folders of this user.
         labels: the labels of the container that changes the owner.
 
     Returns:
@@ -109,17 +138,32 @@ def hand_over(
     """
     if os.getuid() == 0:
         return None
-    foreign_folders = [folder for folder in folders if _has_foreign_files(folder)]
-    if not foreign_folders:
-        return None
+    for folders, rights in ((paths.own, _OWN_RIGHTS), (paths.shared, _SHARED_RIGHTS)):
+        foreign_folders = [folder for folder in folders if _has_foreign_files(folder)]
+        if not foreign_folders:
+            continue
+        problem = _change_owner(client, image, foreign_folders, rights, labels)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _change_owner(
+    client: Any, image: str, folders: list[str], rights: str, labels: dict[str, str]
+) -> str | None:
+    """Give the files in folders to the owner of the first folder, in a container of root.
+
+    Returns:
+        None, or why it failed, in one line.
+    """
     try:
         client.containers.run(
             image,
             entrypoint=["sh", "-c", _HAND_OVER, "sh"],
-            command=foreign_folders,
+            command=[rights] + folders,
             user="0:0",
             network_mode="none",
-            volumes={folder: {"bind": folder, "mode": "rw"} for folder in foreign_folders},
+            volumes={folder: {"bind": folder, "mode": "rw"} for folder in folders},
             labels=labels,
             remove=True,
         )
@@ -147,13 +191,21 @@ def _open_to_readers(path: Path) -> None:
     If the owner may enter the folder or run the file, other users may do that too.
     """
     with suppress(OSError):
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            return
         rights = 0o044
-        if mode & stat.S_IXUSR:
+        if path.lstat().st_mode & stat.S_IXUSR:
             rights |= 0o011
-        path.chmod(stat.S_IMODE(mode) | rights)
+        _add_rights(path, rights)
+
+
+def _add_rights(path: Path, rights: int) -> None:
+    """Add rights to the mode of a file or folder. Links do not change.
+
+    Nothing happens when this user may not change the mode, or when the file was removed meanwhile.
+    """
+    with suppress(OSError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode):
+            path.chmod(stat.S_IMODE(mode) | rights)
 
 
 def _has_foreign_files(folder: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,21 @@ import pytest
 
 import kfgcp
 from kfgcp.errors import ParamError, UsageError
-from kfgcp.testing import artifact, run_component
-from kit_pipelines import divide, double, evaluate, gated, shell, split, train, use_outside, where
+from kfgcp.testing import artifact, run, run_component
+from kit_pipelines import (
+    divide,
+    double,
+    evaluate,
+    gated,
+    join,
+    shell,
+    split,
+    train,
+    use_outside,
+    wander,
+    wandering,
+    where,
+)
 
 
 def test_outputs_artifacts_and_metrics_are_returned() -> None:
@@ -42,6 +56,41 @@ def test_metadata_of_an_input_artifact_and_named_outputs(tmp_path: Path) -> None
     assert result.outputs == {"train": 8, "test": 2}
     with pytest.raises(UsageError, match="does not return a single value"):
         _ = result.output
+
+
+def test_a_list_of_artifacts_is_an_input(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+
+    tables = [tmp_path / "a", artifact(tmp_path / "b", rows=3)]
+    result = run_component(join, tables=tables)
+
+    assert result.output == 2
+    assert result.artifacts["note"].path.read_text() == "a b3"
+    assert run_component(join, tables=[result.artifacts["note"]] * 2).output == 2
+    with pytest.raises(UsageError, match="the input 'tables' does not exist: "):
+        run_component(join, tables=[tmp_path / "a", tmp_path / "c"])
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_variables_and_the_folder_are_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail: bool
+) -> None:
+    monkeypatch.setenv("KIT_CHANGED", "before")
+    monkeypatch.setenv("KIT_REMOVED", "before")
+    before = (dict(os.environ), Path.cwd())
+
+    if fail:
+        with pytest.raises(RuntimeError, match="lost"):
+            run_component(wander, place=str(tmp_path), fail=True)
+    else:
+        assert run_component(wander, place=str(tmp_path), fail=False).output == str(tmp_path)
+    after_component = (dict(os.environ), Path.cwd())
+    result = run(wandering, params={"place": str(tmp_path), "fail": fail})
+
+    assert result.ok is not fail
+    assert after_component == before
+    assert (dict(os.environ), Path.cwd()) == before
 
 
 def test_files_are_in_the_folder_of_the_test_or_removed_with_the_result(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from kfgcp.errors import ParamError, UsageError
 from kfgcp.testing import artifact, fails, returns, run
-from kit_pipelines import gated, looped, with_image
+from kit_pipelines import gated, looped, nested, with_image
+
+LOOP_TASK = "for-loop-1[1]/condition-2/inner-2/double"
 
 
 @pytest.fixture
@@ -106,6 +108,29 @@ def test_iterations_are_replaced_together_or_one_by_one() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "failed"),
+    [
+        ("inner/double", ["inner/double"]),
+        ("for-loop-1/condition-2/inner-2/double", [LOOP_TASK]),
+        ("for-loop-1[1]/*", [LOOP_TASK]),
+        ("*/inner-2/double", [LOOP_TASK]),
+        ("*inner*/double", ["inner/double", LOOP_TASK]),
+        ("doub*", ["inner/double", LOOP_TASK]),
+    ],
+)
+def test_tasks_in_nested_pipelines_loops_and_conditions_are_replaced_by_their_paths(
+    pattern: str, failed: list[str]
+) -> None:
+    result = run(nested, {pattern: fails("quota"), "double": returns(1)})
+
+    really_failed = [task for task in result.tasks if task.state == "FAILED"]
+    # The last task needs the first one, so it does not start when that fails.
+    assert [task.path for task in really_failed] == failed
+    assert {task.error for task in really_failed} == {"quota"}
+    assert {task.attempts for task in really_failed} == {3}
+
+
 def test_the_first_pattern_that_fits_counts() -> None:
     replace: dict[str, Any] = {
         "for-loop-1[1]/*": returns(0),
@@ -158,6 +183,17 @@ def test_a_task_with_an_image_must_be_replaced() -> None:
             'replace["trian"] matches no task.',
             "Did you mean 'train'? Tasks: exit-handler-1/condition-2/deploy,"
             " exit-handler-1/evaluate, exit-handler-1/train, notify.",
+        ),
+        (
+            {"exit-handler-1/trian": fails("x")},
+            'replace["exit-handler-1/trian"] matches no task.',
+            "Did you mean 'exit-handler-1/train'? Tasks: ",
+        ),
+        (
+            {"train": returns("ok", model=["a", "b"], metrics={})},
+            "replace[\"train\"]: the output 'model' of train must be the path of a file or folder,"
+            " not ['a', 'b'].",
+            "Give a path",
         ),
         (
             {"train": returns("ok", modle="m", metrics={})},

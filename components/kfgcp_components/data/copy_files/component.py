@@ -30,7 +30,8 @@ libraries find the credentials.
 - A copy from one bucket to another goes through the disk of the task, up to 8 files at once.
 - A cancelled task removes its unfinished files. A killed task (SIGKILL) can leave one hidden file
   `.NAME.….kfgcp-part` for each thread. Copies ignore these files, so you can delete them.
-- A folder behind a symbolic link in a local source is not copied.
+- A folder behind a symbolic link in a local source is not copied. The log names it.
+- The target cannot be the source, a folder in it, or a folder that contains a source folder.
 """
 
 from typing import NamedTuple

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 
 from kfgcp_components.data.copy_files.checksums import ALGORITHMS, common_algorithm, compute
 from kfgcp_components.data.copy_files.locations import Location, locate
-from kfgcp_components.data.copy_files.stores import Cancelled, Entry, part_path, remove
+from kfgcp_components.data.copy_files.stores import Cancelled, Entry
 from kfgcp_components.messages import one_line
+from kfgcp_components.outputs import part_path, remove, write_files
+from kfgcp_components.signals import on_sigterm
 
 # Small files wait for the network most of the time, so several are copied at once.
 WORKERS = 8
@@ -95,13 +95,7 @@ class Copy:
 
     def _reject_overlap(self) -> None:
         source, target = self._source, self._target
-        if source.is_local and target.is_local:
-            overlap = Path(target.key).is_relative_to(source.key)
-        else:
-            bucket, target_bucket = source.text.split("/")[:3], target.text.split("/")[:3]
-            is_inside = target.key == source.key or target.key.startswith(f"{source.key}/")
-            overlap = bucket == target_bucket and (is_inside or not source.key)
-        if overlap:
+        if _is_inside(target, source):
             raise ValueError(
                 f"the target {target.text} is the source or is inside it; choose another target"
             )
@@ -116,6 +110,11 @@ class Copy:
             name = source.key.rpartition("/")[2]
             is_folder = target.is_folder or (target.is_local and Path(target.key).is_dir())
             return [(file, name, target.join(name) if is_folder else target.key)]
+        # A file could arrive at the name of another file of the source that is not copied yet.
+        if _is_inside(source, target):
+            raise ValueError(
+                f"the target {target.text} contains the source {source.text}; choose another target"
+            )
         pairs = []
         prefix_length = len(source.key) + 1 if source.key else 0
         for entry in source.store.list(source.key):
@@ -201,21 +200,25 @@ class Copy:
     @contextmanager
     def cancelled_by_signals(self) -> Iterator[None]:
         """Cancel the copy when the process gets SIGTERM, as when its pod or job is stopped."""
-
-        def stop(number: int, _: FrameType | None) -> None:
-            self.cancel()
-
-        before = signal.signal(signal.SIGTERM, stop)
-        try:
+        with on_sigterm(self.cancel):
             yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
+
+
+def _is_inside(inner: Location, outer: Location) -> bool:
+    """Return whether a place is another one, or below it."""
+    if inner.is_local and outer.is_local:
+        # Two paths can lead to one folder by symbolic links.
+        return Path(inner.key).resolve().is_relative_to(Path(outer.key).resolve())
+    if inner.text.split("/")[:3] != outer.text.split("/")[:3]:
+        return False
+    return not outer.key or inner.key == outer.key or inner.key.startswith(f"{outer.key}/")
 
 
 def write_manifest(files: list[CopiedFile], path: str | Path) -> None:
     """Write the list of files as JSON."""
     content = {"format": "kfgcp-copy-1", "files": [asdict(file) for file in files]}
-    Path(path).write_text(json.dumps(content), encoding="utf-8")
+    with write_files(path) as (unfinished,):
+        unfinished.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _choose(checksums: Mapping[str, str]) -> list[str]:

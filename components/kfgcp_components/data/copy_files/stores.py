@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from kfgcp_components.data.copy_files.checksums import CHUNK_SIZE
-
-# A file that is being written has this ending until it is complete.
-PART_SUFFIX = ".kfgcp-part"
+from kfgcp_components.logs import log
+from kfgcp_components.outputs import PART_SUFFIX
 
 
 class Cancelled(Exception):
@@ -80,7 +77,14 @@ class LocalStore:
 
     def list(self, folder: str) -> Iterator[Entry]:
         """Return the files below a folder, without unfinished ones."""
-        for parent, _, names in os.walk(folder):
+        for parent, folders, names in os.walk(folder):
+            for name in sorted(folders):
+                if Path(parent, name).is_symlink():
+                    path = Path(parent, name)
+                    log(
+                        f"{path} is a link to a folder, so its files are not copied",
+                        severity="WARNING",
+                    )
             for name in sorted(names):
                 path = Path(parent, name)
                 if not name.endswith(PART_SUFFIX):
@@ -104,22 +108,7 @@ class LocalStore:
         source.replace(key)
 
 
-def part_path(path: Path) -> Path:
-    """Return a new path for the unfinished file of a copy.
-
-    Two copies to one file must not share it: the second would write into what the first one has
-    checked already.
-    """
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART_SUFFIX}")
-
-
 def stop_if(cancelled: threading.Event) -> None:
     """Raise Cancelled if the event is set."""
     if cancelled.is_set():
         raise Cancelled("the copy was cancelled")
-
-
-def remove(path: Path) -> None:
-    """Remove a file, if it exists."""
-    with suppress(FileNotFoundError):
-        path.unlink()

@@ -70,6 +70,7 @@ def detect_drift(
     from kfgcp_components.data.detect_drift.logic import Thresholds, detect, write_details
     from kfgcp_components.data.detect_drift.report import write_report
     from kfgcp_components.logs import log
+    from kfgcp_components.outputs import write_files
 
     thresholds = Thresholds(psi_threshold, ks_threshold, js_threshold, alpha, max_drifted_columns)
     result = detect(table.path, reference.path, thresholds, columns)
@@ -78,8 +79,9 @@ def detect_drift(
     for name in ("psi", "js", "ks"):
         values = [getattr(column, name) for column in result.columns.values()]
         metrics.log_metric(f"max_{name}", max((value for value in values if value), default=0.0))
-    write_details(result, details.path)
-    write_report(result, report.path)
+    with write_files(details.path, report.path) as (details_file, report_file):
+        write_details(result, details_file)
+        write_report(result, report_file)
     for name in result.drifted_columns:
         log(f"{name} has drifted: {result.columns[name].reason}", severity="WARNING")
     log(f"{len(result.drifted_columns)} of {len(result.columns)} columns have drifted")

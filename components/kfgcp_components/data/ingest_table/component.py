@@ -37,8 +37,10 @@ def ingest_table(source: str, table: dsl.Output[dsl.Dataset], timeout: float = 6
     """
     from kfgcp_components.data.ingest_table.logic import ingest
     from kfgcp_components.logs import log
+    from kfgcp_components.outputs import write_files
     from kfgcp_components.tables import write_parquet
 
-    frame, display_name = ingest(source, timeout=timeout)
-    table.metadata.update(write_parquet(frame, table.path), source=display_name)
+    with write_files(table.path) as (table_file,):
+        frame, display_name = ingest(source, timeout=timeout)
+        table.metadata.update(write_parquet(frame, table_file), source=display_name)
     log(f"read {len(frame)} rows and {len(frame.columns)} columns from {display_name}")

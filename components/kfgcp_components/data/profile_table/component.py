@@ -37,11 +37,13 @@ def profile_table(
     from kfgcp_components.data.profile_table.logic import FORMAT, profile_file, write_profile
     from kfgcp_components.data.profile_table.report import write_report
     from kfgcp_components.logs import log
+    from kfgcp_components.outputs import write_files
     from kfgcp_components.table_file import TableFile
 
     with TableFile(table.path, "table") as file:
         result = profile_file(file)
-    write_profile(result, profile.path)
-    write_report(result, report.path)
+    with write_files(profile.path, report.path) as (profile_output, report_output):
+        write_profile(result, profile_output)
+        write_report(result, report_output)
     profile.metadata.update(format=FORMAT, rows=result.rows, columns=len(result.columns))
     log(f"described {len(result.columns)} columns of {result.rows} rows")

@@ -62,6 +62,7 @@ def split_table(
     """
     from kfgcp_components.data.split_table.logic import split
     from kfgcp_components.logs import log
+    from kfgcp_components.outputs import write_files
     from kfgcp_components.tables import read_parquet, write_parquet
 
     frame = read_parquet(table.path)
@@ -74,6 +75,7 @@ def split_table(
         time_column=time_column,
         group_column=group_column,
     )
-    train.metadata.update(write_parquet(parts.train, train.path), part="train", **parts.facts)
-    test.metadata.update(write_parquet(parts.test, test.path), part="test", **parts.facts)
+    with write_files(train.path, test.path) as (train_file, test_file):
+        train.metadata.update(write_parquet(parts.train, train_file), part="train", **parts.facts)
+        test.metadata.update(write_parquet(parts.test, test_file), part="test", **parts.facts)
     log(f"{len(parts.train)} rows to train, {len(parts.test)} rows to test; {parts.facts}")

@@ -14,8 +14,9 @@ them. `fail=False` lets the pipeline decide with the output `valid`.
 missing values, and the values of text columns with up to 20 different ones. Read it, add what you
 know, and keep it with your code.
 
-A type of the schema means the values: `int64` with `nullable` accepts missing values, `object`
-accepts text, and times may have another unit.
+A type of the schema means the values: `int64` with `nullable` accepts missing values, and times may
+have another unit. `object`, `str`, `string`, `string[python]` and `string[pyarrow]` all mean text,
+because pandas 2 and pandas 3 name the same column differently.
 
 ## Limits
 
@@ -65,14 +66,17 @@ def validate_table(
         write_schema,
     )
     from kfgcp_components.logs import log
+    from kfgcp_components.outputs import write_files
     from kfgcp_components.table_file import TableFile
 
     with TableFile(table.path, "table") as file:
         content = choose_schema(file, schema, schema_file and schema_file.path, infer)
-        write_schema(content, used_schema.path)
         result = validate(file, parse_schema(content))
-    write_violations(result, violations.path)
-    write_report(result, report.path)
+    paths = (used_schema.path, violations.path, report.path)
+    with write_files(*paths) as (schema_output, violations_output, report_output):
+        write_schema(content, schema_output)
+        write_violations(result, violations_output)
+        write_report(result, report_output)
     for violation in result.violations:
         log(str(violation), severity="WARNING")
     log(f"checked {result.rows} rows: {len(result.violations)} checks fail")

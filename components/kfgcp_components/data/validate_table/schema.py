@@ -168,6 +168,6 @@ def choose_schema(
     return content
 
 
-def write_schema(content: Mapping[str, object], path: str) -> None:
+def write_schema(content: Mapping[str, object], path: str | Path) -> None:
     """Write a schema as JSON for people to read and edit."""
     Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

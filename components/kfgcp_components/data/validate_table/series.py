@@ -13,6 +13,7 @@ from typing import Final
 import pandas as pd
 import pyarrow as pa
 
+from kfgcp_components.table_file import arrow_kind
 from kfgcp_components.tables import Column
 
 # The types of pandas that can have missing values, by the name of the type of Arrow and numpy.
@@ -48,8 +49,9 @@ def to_series(column: pa.ChunkedArray, dtype: str) -> tuple[Column, str]:
         # A schema asks for int64 also when the column may have missing values.
         return series, str(NULLABLE_TYPES.get(dtype, dtype))
     series = column.to_pandas()
-    if dtype == "object" and pa.types.is_string(column.type):
-        series = series.astype(object)
+    # Text is `object` in pandas 2 and `str` in pandas 3, which is also string[pyarrow].
+    if dtype in ("object", "string[python]") and arrow_kind(column.type) == "text":
+        series = series.astype(dtype)
     return series, dtype
 
 

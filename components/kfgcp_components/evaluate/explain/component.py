@@ -54,11 +54,10 @@ def explain_model(
         report: A table of all columns, the most important first.
         importances: All losses, as JSON.
     """
-    from pathlib import Path
-
     from kfgcp_components.evaluate.explain.logic import explain
     from kfgcp_components.logs import log
     from kfgcp_components.models import read_model
+    from kfgcp_components.outputs import write_files
     from kfgcp_components.tables import read_parquet
 
     result = explain(
@@ -73,7 +72,8 @@ def explain_model(
     metrics.log_metric(f"baseline_{result.metric}", result.baseline)
     for importance in result.importances[:20]:
         metrics.log_metric(f"importance_{importance.column}", importance.mean)
-    Path(report.path).write_text(result.html(), encoding="utf-8")
-    Path(importances.path).write_text(result.to_json(), encoding="utf-8")
+    with write_files(report.path, importances.path) as (report_file, importances_file):
+        report_file.write_text(result.html(), encoding="utf-8")
+        importances_file.write_text(result.to_json(), encoding="utf-8")
     for importance in result.importances[:5]:
         log(f"loss of {result.metric} without {importance.column}: {importance.mean:.6g}")

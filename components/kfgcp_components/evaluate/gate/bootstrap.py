@@ -1,40 +1,42 @@
 """Compare two models on the same rows with a paired bootstrap.
 
-A resample draws as many rows as the table has, with replacement, and both models are measured on
-the same drawn rows. Instead of rows, the code draws how often each row occurs: its weight. So every
-metric is a formula over an array of weights, and thousands of resamples are a few operations on
-arrays.
+`row_effects` says for each row how much it counts for the challenger. The bootstrap asks whether
+the mean of these effects is larger than 0. docs/decisions/0028-comparison-at-the-gate.md has the
+simulations behind the following three rules:
+
+- The challenger must be better by two bootstraps. The percentile bootstrap compares the means of
+  resamples. The studentized bootstrap also compares their deviations, and so corrects for effects
+  that are skewed.
+- One more row takes part: a copy of the worst row for the challenger. A test set rarely has the
+  worst row that can come.
+- For losses without a limit, such as rmse, enough rows must count against the challenger. With a
+  few large errors, whether one of them is in the test set would decide.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from kfgcp_components.class_scores import ClassPredictions, Probabilities
-from kfgcp_components.number_scores import NumberPredictions
-from kfgcp_components.scoring import LOWER_IS_BETTER, Predictions
+from kfgcp_components.evaluate.gate.effects import UNBOUNDED, RowValues, row_effects
+from kfgcp_components.scoring import Predictions
 
-# How often each row occurs in each resample, shape (resamples, rows).
-Weights: TypeAlias = npt.NDArray[np.float64]
-# One number for each resample, shape (resamples,).
-Scores: TypeAlias = npt.NDArray[np.float64]
-Metric: TypeAlias = Callable[[Weights], Scores]
-
-# Weights of this many rows take 2 MB, which fits into the cache of a processor. Larger tables are
+# This many drawn rows take 2 MB, which fits into the cache of a processor. Larger tables are
 # resampled in several parts.
 CHUNK_CELLS: Final = 250_000
 
-# Two equal metrics can differ by this much, because they are sums in a different order.
+# Two equal effects can differ by this much of the largest one, because they are sums in a different
+# order.
 ROUNDING: Final = 1e-12
 
-# scikit-learn replaces probabilities of 0 and 1 in the same way before it takes the logarithm.
-SMALLEST_PROBABILITY: Final = float(np.finfo(np.float64).eps)
+# With up to this many different effects, it is enough to draw how often each one occurs.
+FEW_VALUES: Final = 64
+
+# A loss without a limit needs this many rows that count against the challenger.
+MINIMUM_OPPOSING_ROWS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,14 @@ class Comparison:
         lower_bound: the improvement is larger with the confidence 1 - alpha.
         p_value: the probability of such an improvement if the true one were not larger than the
             minimum effect.
+        opposing_rows: the effective number of rows that count against the challenger. A few rows
+            with large effects count like few rows. Infinite for a metric with limits.
     """
 
     improvement: float
     lower_bound: float
     p_value: float
+    opposing_rows: float = math.inf
 
 
 def compare(
@@ -68,7 +73,7 @@ def compare(
     Args:
         champion: the predictions of the model in use.
         challenger: the predictions of the new model, for the same rows.
-        metric: a key of COMPARABLE.
+        metric: one of COMPARABLE.
         minimum_effect: the improvement, in the unit of the metric, that has to be exceeded.
         alpha: the largest acceptable probability of a false promotion.
         resamples: the number of resamples.
@@ -76,244 +81,93 @@ def compare(
 
     Returns:
         A comparison whose numbers are NaN if the metric is undefined for these rows.
+
+    Raises:
+        ValueError: the predictions are for different rows.
     """
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    once = np.ones((1, len(champion.truth)))
-    new_score = weighted_metric(challenger, metric)(once)[0]
-    improvement = sign * float(new_score - weighted_metric(champion, metric)(once)[0])
-    if not math.isfinite(improvement):
-        return Comparison(math.nan, math.nan, math.nan)
-    differences = sign * _resampled_differences(champion, challenger, metric, resamples, seed)
-    # A resample on which the metric is undefined does not count for the challenger.
-    differences = np.where(np.isnan(differences), -np.inf, differences)
-    not_better = int((differences <= minimum_effect + ROUNDING).sum())
+    effects = row_effects(champion, challenger, metric, minimum_effect)
+    if effects is None:
+        return Comparison(math.nan, math.nan, math.nan, math.nan)
+    excess_bound, p_value = bootstrap_mean(effects, alpha=alpha, resamples=resamples, seed=seed)
+    return Comparison(
+        improvement=float(effects.mean()) + minimum_effect,
+        lower_bound=excess_bound + minimum_effect,
+        p_value=p_value,
+        opposing_rows=count_opposing_rows(effects) if metric in UNBOUNDED else math.inf,
+    )
+
+
+def is_shown_better(comparison: Comparison, alpha: float) -> bool:
+    """Return whether a challenger is better by more than the minimum effect."""
+    has_enough_rows = comparison.opposing_rows >= MINIMUM_OPPOSING_ROWS
+    return has_enough_rows and comparison.p_value <= alpha
+
+
+def count_opposing_rows(effects: RowValues) -> float:
+    """Return the effective number of rows below the mean.
+
+    The number is that of Kish, Survey Sampling (1965), with the squared distances from the mean as
+    weights: the squared sum of the weights divided by the sum of their squares. It is infinite if
+    no row is below the mean.
+
+    Example:
+        >>> count_opposing_rows(np.array([1.0, 1.0, 1.0, -3.0]))
+        1.0
+    """
+    distances = np.minimum(effects - effects.mean(), 0)
+    largest = float(np.abs(effects).max())
+    if float(-distances.min()) <= ROUNDING * largest:
+        return math.inf
+    # Squares of squares of very small numbers would be 0.
+    weights = np.square(distances / distances.min())
+    return float(weights.sum() ** 2 / np.square(weights).sum())
+
+
+def bootstrap_mean(
+    effects: RowValues, *, alpha: float, resamples: int, seed: int
+) -> tuple[float, float]:
+    """Return a lower bound of the mean effect, and the p-value of a mean that is not above 0.
+
+    The p-value is at most alpha exactly if the lower bound is above 0, apart from rounding.
+    """
+    rows = np.append(effects, effects.min())
+    mean = float(rows.mean())
+    rounding = ROUNDING * float(np.abs(rows).max())
+    deviations = rows - mean
+    deviations[np.abs(deviations) <= rounding] = 0
+    spread = math.sqrt(float(np.square(deviations).mean()))
+    means, squares = _resample(deviations, resamples, np.random.default_rng(seed))
+    spreads = np.sqrt(np.maximum(squares - np.square(means), 0))
     # The table itself counts as one more resample, so the p-value is never 0.
-    p_value = (not_better + 1) / (resamples + 1)
-    rank = max(math.floor(alpha * (resamples + 1)) - 1, 0)
-    lower_bound = float(np.sort(differences)[rank])
-    return Comparison(improvement, lower_bound, p_value)
+    rank = max(math.floor(alpha * (resamples + 1) + ROUNDING) - 1, 0)
+    percentile_p = (int((mean + means <= rounding).sum()) + 1) / (resamples + 1)
+    percentile_bound = mean + float(np.sort(means)[rank])
+    if spread == 0:
+        return percentile_bound, percentile_p
+    # The rows of a resample can all be equal. Then only the sign of its mean counts.
+    ratios = np.zeros(resamples)
+    ratios[means > 0] = math.inf
+    ratios[means < 0] = -math.inf
+    np.divide(means, spreads, out=ratios, where=spreads > ROUNDING * spread)
+    studentized_p = (int((ratios >= mean / spread - ROUNDING).sum()) + 1) / (resamples + 1)
+    studentized_bound = mean - spread * float(np.sort(ratios)[-1 - rank])
+    return min(percentile_bound, studentized_bound), max(percentile_p, studentized_p)
 
 
-def _resampled_differences(
-    champion: Predictions, challenger: Predictions, metric: str, resamples: int, seed: int
-) -> Scores:
-    """Return the metric of the challenger minus that of the champion for each resample."""
-    generator = np.random.default_rng(seed)
-    row_count = len(champion.truth)
-    if isinstance(champion, ClassPredictions) and metric in _COUNT_METRICS:
-        assert isinstance(challenger, ClassPredictions)
-        # Rows with the same classes are interchangeable, so it is enough to draw how often each
-        # combination of classes occurs.
-        shape = (len(champion.categories), champion.class_count, champion.class_count)
-        keys = np.ravel_multi_index(
-            (champion.truth, champion.predicted, challenger.predicted), shape
-        )
-        patterns, counts = np.unique(keys, return_counts=True)
-        weights = generator.multinomial(row_count, counts / row_count, resamples).astype(float)
-        truth, old_classes, new_classes = np.unravel_index(patterns, shape)
-        build = _COUNT_METRICS[metric]
-        old = build(truth, old_classes, champion.class_count)(weights)
-        return build(truth, new_classes, champion.class_count)(weights) - old
-    old_metric, new_metric = weighted_metric(champion, metric), weighted_metric(challenger, metric)
+def _resample(
+    values: RowValues, resamples: int, generator: np.random.Generator
+) -> tuple[RowValues, RowValues]:
+    """Return the mean and the mean square of each resample, shape (resamples,)."""
+    row_count = len(values)
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= FEW_VALUES:
+        weights = generator.multinomial(row_count, counts / row_count, resamples) / row_count
+        return weights @ distinct, weights @ np.square(distinct)
+    means, squares = np.empty(resamples), np.empty(resamples)
     chunk = max(CHUNK_CELLS // row_count, 1)
-    parts = []
     for start in range(0, resamples, chunk):
-        weights = _draw_weights(generator, min(chunk, resamples - start), row_count)
-        parts.append(new_metric(weights) - old_metric(weights))
-    return np.concatenate(parts)
-
-
-def _draw_weights(generator: np.random.Generator, resamples: int, row_count: int) -> Weights:
-    drawn = generator.integers(0, row_count, size=(resamples, row_count))
-    # One count over all resamples, where the rows of each resample have numbers of their own.
-    drawn += np.arange(resamples)[:, None] * row_count
-    counts = np.bincount(drawn.ravel(), minlength=resamples * row_count)
-    return counts.reshape(resamples, row_count).astype(np.float64)
-
-
-def _ratio(numerator: Scores, denominator: Scores) -> Scores:
-    """Return a quotient, which is NaN where the denominator is 0."""
-    result: Scores = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=result, where=denominator > 0)
-    return result
-
-
-Codes: TypeAlias = npt.NDArray[np.int64]
-
-
-def _accuracy(truth: Codes, predicted: Codes, class_count: int) -> Metric:
-    is_right = (truth == predicted).astype(float)
-    return lambda weights: weights @ is_right / weights.sum(axis=1)
-
-
-def _balanced_accuracy(truth: Codes, predicted: Codes, class_count: int) -> Metric:
-    def measure(weights: Weights) -> Scores:
-        total = np.zeros(len(weights))
-        present = np.zeros(len(weights))
-        for code in np.unique(truth):
-            rows = weights @ (truth == code).astype(float)
-            hits = weights @ ((truth == code) & (predicted == code)).astype(float)
-            # A class without rows in a resample does not count there.
-            total += np.nan_to_num(_ratio(hits, rows))
-            present += rows > 0
-        return _ratio(total, present)
-
-    return measure
-
-
-def _class_ratio(
-    numerator_of: Callable[[Scores, Scores, Scores], tuple[Scores, Scores]],
-) -> Callable[[Codes, Codes, int], Metric]:
-    """Return a builder of precision, recall or F1.
-
-    Args:
-        numerator_of: takes the numbers of hits, of predicted rows and of true rows of a class, and
-            returns the numerator and the denominator of the metric.
-    """
-
-    def build(truth: Codes, predicted: Codes, class_count: int) -> Metric:
-        def measure_class(weights: Weights, code: int) -> tuple[Scores, npt.NDArray[np.bool_]]:
-            true_rows = weights @ (truth == code).astype(float)
-            predicted_rows = weights @ (predicted == code).astype(float)
-            hits = weights @ ((truth == code) & (predicted == code)).astype(float)
-            numerator, denominator = numerator_of(hits, predicted_rows, true_rows)
-            return _ratio(numerator, denominator), true_rows + predicted_rows > 0
-
-        def measure(weights: Weights) -> Scores:
-            if class_count == 2:
-                return measure_class(weights, 1)[0]
-            total = np.zeros(len(weights))
-            occurring = np.zeros(len(weights))
-            for code in np.unique(np.concatenate([truth, predicted])):
-                values, occurs = measure_class(weights, int(code))
-                # With more than two classes, an undefined value counts as 0.
-                total += np.nan_to_num(values)
-                occurring += occurs
-            return _ratio(total, occurring)
-
-        return measure
-
-    return build
-
-
-# Metrics that only depend on how often each combination of classes occurs.
-_COUNT_METRICS: Final[dict[str, Callable[[Codes, Codes, int], Metric]]] = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "precision": _class_ratio(lambda hits, predicted, true: (hits, predicted)),
-    "recall": _class_ratio(lambda hits, predicted, true: (hits, true)),
-    "f1": _class_ratio(lambda hits, predicted, true: (2 * hits, predicted + true)),
-}
-
-
-def weighted_metric(predictions: Predictions, metric: str) -> Metric:
-    """Return the formula of a metric over the weights of the rows.
-
-    Args:
-        predictions: the predictions for some rows.
-        metric: a key of COMPARABLE.
-    """
-    if isinstance(predictions, NumberPredictions):
-        return _number_metric(predictions, metric)
-    if metric in _COUNT_METRICS:
-        build = _COUNT_METRICS[metric]
-        return build(predictions.truth, predictions.predicted, predictions.class_count)
-    if predictions.probabilities is None:
-        return lambda weights: np.full(len(weights), np.nan)
-    if metric == "log_loss":
-        return _log_loss(predictions.truth, predictions.probabilities)
-    return _roc_auc(predictions.truth, predictions.probabilities)
-
-
-def _log_loss(truth: Codes, probabilities: Probabilities) -> Metric:
-    # The model gives no probability to a class that it does not know.
-    if truth.max() >= probabilities.shape[1]:
-        return lambda weights: np.full(len(weights), np.inf)
-    clipped = np.clip(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-    clipped = clipped / clipped.sum(axis=1, keepdims=True)
-    losses = -np.log(clipped[np.arange(len(truth)), truth])
-    return lambda weights: weights @ losses / weights.sum(axis=1)
-
-
-def _roc_auc(truth: Codes, probabilities: Probabilities) -> Metric:
-    """Return the area under the ROC curve, or its mean over the classes against the rest."""
-    class_count = probabilities.shape[1]
-    codes = [1] if class_count == 2 else list(range(class_count))
-    areas = [_area(truth == code, probabilities[:, code]) for code in codes]
-
-    def measure(weights: Weights) -> Scores:
-        values = np.stack([area(weights) for area in areas])
-        is_defined = ~np.isnan(values)
-        return _ratio(np.nan_to_num(values).sum(axis=0), is_defined.sum(axis=0).astype(float))
-
-    return measure
-
-
-def _area(is_positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> Metric:
-    """Return the area under the ROC curve, from the number of correctly ordered pairs of rows."""
-    distinct, groups = np.unique(scores, return_inverse=True)
-    order = np.argsort(groups, kind="stable")
-    starts = np.searchsorted(groups[order], np.arange(len(distinct)))
-    positive = is_positive[order].astype(float)
-
-    def measure(weights: Weights) -> Scores:
-        ordered = weights[:, order]
-        positives = ordered * positive
-        negatives = ordered - positives
-        if len(distinct) < len(scores):
-            # Rows with equal scores are one step of the curve.
-            positives = np.add.reduceat(positives, starts, axis=1)
-            negatives = np.add.reduceat(negatives, starts, axis=1)
-        negatives_up_to = np.cumsum(negatives, axis=1)
-        # A pair with equal scores counts as half.
-        pairs = np.einsum("ij,ij->i", positives, negatives_up_to - negatives / 2)
-        return _ratio(pairs, positives.sum(axis=1) * negatives_up_to[:, -1])
-
-    return measure
-
-
-def _number_metric(predictions: NumberPredictions, metric: str) -> Metric:
-    truth = predictions.truth
-    errors = truth - predictions.predicted
-    squares = np.square(errors)
-
-    def mean(values: npt.NDArray[np.float64]) -> Metric:
-        return lambda weights: weights @ values / weights.sum(axis=1)
-
-    if metric == "mae":
-        return mean(np.abs(errors))
-    if metric == "mape":
-        return mean(np.abs(errors) / np.abs(truth))
-    if metric == "rmse":
-        mean_square = mean(squares)
-        return lambda weights: np.sqrt(mean_square(weights))
-    # Differences from the overall mean keep the digits that large numbers would lose.
-    centered = truth - truth.mean()
-
-    def measure(weights: Weights) -> Scores:
-        rows = weights.sum(axis=1)
-        residual = weights @ squares
-        if metric == "explained_variance":
-            residual = residual - np.square(weights @ errors) / rows
-        total = weights @ np.square(centered) - np.square(weights @ centered) / rows
-        return 1 - _ratio(residual, np.where(total > 0, total, 0))
-
-    return measure
-
-
-# The median and the maximum are left out: the bootstrap is not valid for a maximum, and needs far
-# more rows for a median.
-COMPARABLE: Final = (
-    "accuracy",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "log_loss",
-    "roc_auc",
-    "r2",
-    "explained_variance",
-    "rmse",
-    "mae",
-    "mape",
-)
+        size = min(chunk, resamples - start)
+        drawn = values[generator.integers(0, row_count, size=(size, row_count))]
+        means[start : start + size] = drawn.mean(axis=1)
+        squares[start : start + size] = np.einsum("ij,ij->i", drawn, drawn) / row_count
+    return means, squares

@@ -14,11 +14,20 @@ with dsl.If(gate.outputs["passed"] == True):
     ...
 ```
 
-The comparison is a paired bootstrap: a resample draws as many rows as the test set has, with
-replacement, and measures both models on these rows. The p-value is the share of resamples in which
-the challenger is not better by more than `minimum_effect`, where the test set itself counts as one
-of them. The challenger passes if the p-value is at most `alpha`. So a model that is not better by
-more than `minimum_effect` passes with a probability of about `alpha` or less.
+The comparison is a paired bootstrap: the code computes for each row how much it counts for the
+challenger, and resamples these numbers. Two bootstraps must agree, percentile and studentized, and
+the p-value is the larger of both. One more row takes part: a copy of the worst row for the
+challenger. The challenger passes if the p-value is at most `alpha`. In simulations, also of
+skewed errors, a model that is not better by more than `minimum_effect` passes with a probability
+below `alpha`. Decision 28 in `docs/decisions` has the figures and the limits.
+
+A comparison fails where the test set says too little, and `reason` says why:
+
+- The test set has fewer than 30 rows.
+- A metric that is computed by class (`balanced_accuracy`, `precision`, `recall`, `f1`, `roc_auc`)
+  has fewer than 10 rows of a class. For `precision`, the predictions of each class count too.
+- A few large errors decide. For `log_loss` and the metrics of regressors, the rows that count
+  against the challenger must weigh as much as 10 rows.
 
 A metric that is undefined, such as `roc_auc` on a test set with one class, fails. `reason` says so.
 
@@ -32,14 +41,18 @@ A metric that is undefined, such as `roc_auc` on a test set with one class, fail
 
 ## Limits
 
-- The gate refuses to compare a model with itself, models for different tasks, or classifiers with
-  different classes.
+- The gate refuses to compare a model with itself (the SHA-256 of the content counts, not the
+  path), models for different tasks, or classifiers with different classes.
+- A champion that was trained with another minor version of scikit-learn fails the task. The error
+  names the model and both versions. Only a missing or empty folder means "no champion yet".
 - Neither model may have been trained on rows of the test set. The gate cannot know this.
 - Asking the gate again and again with the same test set finds a lucky model sooner or later. Use a
   new test set, or a smaller `alpha`.
 - `median_absolute_error` and `max_error` can have thresholds, but cannot be compared.
 - A small difference needs many rows. With 1,000 rows, the gate seldom sees an improvement of 0.01
-  in accuracy.
+  in accuracy. With skewed errors, `mae` needs fewer rows than `rmse`.
+- With few rows, the gate seldom promotes a regressor.
+- Errors that are too rare to occur in the test set cannot be seen by any test.
 """
 
 from typing import NamedTuple

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from kfgcp_components.evaluate.gate.bootstrap import COMPARABLE, Comparison, compare
+from kfgcp_components.evaluate.gate.bootstrap import (
+    MINIMUM_OPPOSING_ROWS,
+    Comparison,
+    compare,
+    is_shown_better,
+)
+from kfgcp_components.evaluate.gate.effects import COMPARABLE
+from kfgcp_components.evaluate.gate.numbers import exact, next_to
+from kfgcp_components.evaluate.gate.rows import describe_missing_rows
 from kfgcp_components.evaluate.gate.thresholds import Threshold, parse_threshold
 from kfgcp_components.models import Model, read_model
 from kfgcp_components.scoring import Predictions, choose_metric, predict, score
@@ -110,6 +118,12 @@ def decide(
         reasons.append("no champion was given, so the models were not compared")
         return Decision(not failures, "; ".join(reasons), _finite(metrics))
     champion_predictions = predict(champion, test, target)
+    metrics[f"challenger_{metric}"] = score(predictions, metric)
+    metrics[f"champion_{metric}"] = score(champion_predictions, metric)
+    missing_rows = describe_missing_rows(champion_predictions, predictions, metric)
+    if missing_rows:
+        reasons.append(missing_rows)
+        return Decision(False, "; ".join(reasons), _finite(metrics))
     comparison = compare(
         champion_predictions,
         predictions,
@@ -119,10 +133,8 @@ def decide(
         resamples=rule.resamples,
         seed=rule.seed,
     )
-    is_better = comparison.p_value <= rule.alpha
+    is_better = is_shown_better(comparison, rule.alpha)
     reasons.append(_describe(comparison, metric, rule))
-    metrics[f"challenger_{metric}"] = score(predictions, metric)
-    metrics[f"champion_{metric}"] = score(champion_predictions, metric)
     metrics["improvement"] = comparison.improvement
     metrics["improvement_lower_bound"] = comparison.lower_bound
     metrics["p_value"] = comparison.p_value
@@ -136,12 +148,16 @@ def read_champion(path: str | Path) -> Model | None:
     folder, so on other backends the folder can also be missing.
 
     Raises:
-        ValueError: the folder has files that are not a model.
+        ValueError: the folder has files that are not a model, or a model that this environment
+            cannot use, such as one of another version of scikit-learn.
     """
     folder = Path(path)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
-    return read_model(folder)
+    try:
+        return read_model(folder)
+    except ValueError as error:
+        raise ValueError(f"the champion cannot be compared: {error}") from error
 
 
 def _require_comparable(challenger: Model, champion: Model, metric: str) -> None:
@@ -183,16 +199,26 @@ def _describe(comparison: Comparison, metric: str, rule: ComparisonRule) -> str:
     """Return one line about a comparison."""
     if math.isnan(comparison.improvement):
         return f"{metric} is undefined on the test set, so the models cannot be compared"
-    wanted_effect = f"by more than {rule.minimum_effect:g}" if rule.minimum_effect else "at all"
+    effect = exact(rule.minimum_effect)
+    wanted_effect = f"by more than {effect}" if rule.minimum_effect else "at all"
+    lower_bound = next_to(comparison.lower_bound, rule.minimum_effect)
+    p_value = next_to(comparison.p_value, rule.alpha, digits=4)
     numbers = (
-        f"improvement {comparison.improvement:.6g}, lower bound {comparison.lower_bound:.6g}, p ="
-        f" {comparison.p_value:.4g}"
+        f"improvement {next_to(comparison.improvement, rule.minimum_effect)}, lower bound"
+        f" {lower_bound}, p = {p_value}"
     )
-    if comparison.p_value <= rule.alpha:
+    if is_shown_better(comparison, rule.alpha):
         return f"{metric} is better than that of the champion ({numbers})"
+    if comparison.p_value <= rule.alpha:
+        opposing_rows = next_to(comparison.opposing_rows, MINIMUM_OPPOSING_ROWS, digits=2)
+        return (
+            f"{metric} depends on too few rows: the rows that count against the challenger weigh as"
+            f" much as {opposing_rows} rows, and at least {MINIMUM_OPPOSING_ROWS} are needed; use a"
+            f" larger test set, or a metric that large errors influence less ({numbers})"
+        )
     return (
         f"it is not shown that {metric} is better than that of the champion {wanted_effect}"
-        f" ({numbers}, which must be at most {rule.alpha:g})"
+        f" ({numbers}, which must be at most {exact(rule.alpha)})"
     )
 
 

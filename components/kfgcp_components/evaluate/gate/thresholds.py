@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from kfgcp_components.evaluate.gate.numbers import exact, next_to
+
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -43,10 +45,11 @@ class Threshold:
             return f"{self.metric} is undefined on the test set, so {self} cannot hold"
         if _OPERATORS[self.symbol](value, self.limit):
             return None
-        return f"{self.metric} is {value:.6g}, and must be {self.symbol} {self.limit:g}"
+        shown = next_to(value, self.limit)
+        return f"{self.metric} is {shown}, and must be {self.symbol} {exact(self.limit)}"
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.symbol} {self.limit:g}"
+        return f"{self.metric} {self.symbol} {exact(self.limit)}"
 
 
 def parse_threshold(text: object) -> Threshold:

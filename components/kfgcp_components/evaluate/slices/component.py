@@ -59,11 +59,10 @@ def evaluate_slices(
         metrics: The metric of the worst slice and of all rows, the gap, and numbers of slices.
         report: A table of all slices.
     """
-    from pathlib import Path
-
     from kfgcp_components.evaluate.slices.logic import evaluate_slices as evaluate
     from kfgcp_components.logs import log
     from kfgcp_components.models import read_model
+    from kfgcp_components.outputs import write_files
     from kfgcp_components.tables import read_parquet
 
     result = evaluate(
@@ -77,7 +76,8 @@ def evaluate_slices(
     )
     for name, value in result.metrics().items():
         metrics.log_metric(name, value)
-    Path(report.path).write_text(result.html(), encoding="utf-8")
+    with write_files(report.path) as (report_file,):
+        report_file.write_text(result.html(), encoding="utf-8")
     report.metadata["worst_slice"] = result.worst.name
     log(
         f"{result.metric} is {result.worst.score:.6g} on the worst slice, {result.worst.name}, and"

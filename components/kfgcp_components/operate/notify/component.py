@@ -39,7 +39,8 @@ def notify(
         format: One of json, slack.
         timeout: Seconds for all attempts together.
     """
+    from kfgcp_components.logs import log
     from kfgcp_components.operate.notify.logic import Message, send
 
     send(url, Message(text, facts), format=format, timeout=timeout)
-    print("the webhook took the message")
+    log("the webhook took the message")

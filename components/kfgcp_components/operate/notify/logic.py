@@ -112,7 +112,11 @@ def read_url(url: str) -> str:
         if not os.environ.get(name):
             raise ValueError(f"the environment variable {name} for the webhook is not set")
         url = os.environ[name]
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # The message of this error can contain the user and the password.
+        raise ValueError("the URL of the webhook has a wrong host; copy it again") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("the URL of the webhook must begin with https://HOST or http://HOST")
     # http.client would put the wrong part of the URL into its error.

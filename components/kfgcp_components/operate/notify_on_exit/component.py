@@ -35,6 +35,7 @@ def notify_on_exit(
         timeout: Seconds for all attempts together.
         fail: Whether the task fails when the message cannot be delivered.
     """
+    from kfgcp_components.logs import log
     from kfgcp_components.operate.notify.logic import WebhookError, send
     from kfgcp_components.operate.notify_on_exit.logic import describe_end
 
@@ -42,13 +43,13 @@ def notify_on_exit(
     error = status.error_message or ""
     message = describe_end(pipeline, run_id, status.state, error, on=on, run_url=run_url)
     if message is None:
-        print(f"no message: the state is {status.state}, and on={on}")
+        log(f"no message: the state is {status.state}, and on={on}")
         return
     try:
         send(url, message, format=format, timeout=timeout)
     except WebhookError as problem:
         if fail:
             raise
-        print(f"not delivered: {problem}")
+        log(f"not delivered: {problem}", severity="WARNING")
         return
-    print("the webhook took the message")
+    log("the webhook took the message")

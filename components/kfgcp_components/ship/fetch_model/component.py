@@ -40,6 +40,7 @@ def fetch_model(
     from pathlib import Path
     from typing import NamedTuple
 
+    from kfgcp_components.logs import log
     from kfgcp_components.ship.fetch_model.logic import fetch_version
     from kfgcp_components.ship.promote_model.logic import NO_VERSION
 
@@ -49,8 +50,8 @@ def fetch_model(
 
     fetched = fetch_version(registry, name, version, Path(model.path), required=required)
     if fetched is None:
-        print(f"{registry} has no {name}@{version} yet")
+        log(f"{registry} has no {name}@{version} yet", severity="NOTICE")
         return Fetched(False, NO_VERSION)
     model.metadata.update(name=name, version=fetched.version, resource=fetched.resource)
-    print(f"{name}@{version} is {fetched.resource}")
+    log(f"{name}@{version} is {fetched.resource}")
     return Fetched(True, fetched.version)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
+from kfgcp_components.outputs import write_folder
 from kfgcp_components.registries import open_registry
 from kfgcp_components.registries.base import RegistryError, Version, list_files
 
@@ -19,7 +18,8 @@ def fetch_version(
         registry: the URI of a folder, or `projects/PROJECT/locations/LOCATION`.
         name: the model.
         label: the id of the version, or an alias.
-        folder: the folder for the files. It is created even when the version is missing.
+        folder: the folder for the files. Without a version that is not
+            required, it is empty.
         required: whether a missing version is an error. Otherwise the result is None.
 
     Raises:
@@ -27,22 +27,15 @@ def fetch_version(
     """
     model_registry = open_registry(registry)
     version = model_registry.find(name, label)
-    folder.mkdir(parents=True, exist_ok=True)
     if version is None:
         if required:
             raise RegistryError(
                 f"{registry} has no {name}@{label}; register and promote a model first"
             )
+        folder.mkdir(parents=True, exist_ok=True)
         return None
-    # Not a new name for a whole folder: Cloud Storage FUSE cannot rename folders by default.
-    with tempfile.TemporaryDirectory() as temporary:
-        downloaded = Path(temporary)
-        model_registry.download(version, downloaded)
-        files = list_files(downloaded)
-        if not files:
+    with write_folder(folder) as new_folder:
+        model_registry.download(version, new_folder)
+        if not list_files(new_folder):
             raise RegistryError(f"{version.resource} has no files at {version.uri}")
-        # A model folder is complete when it has its description, so that comes last.
-        for path in sorted(files, key=lambda path: path.as_posix() == "model.json"):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(downloaded / path, folder / path)
     return version

@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 
 from kfgcp_components.messages import did_you_mean, format_names, one_line
 from kfgcp_components.models import TableModel
+from kfgcp_components.models.model import require_columns
+from kfgcp_components.outputs import write_files
+from kfgcp_components.table_file import arrow_kind
 from kfgcp_components.tables import reject_duplicates
 
 # Rows that are in memory at once. A batch of 50 columns of numbers has about 40 MB.
@@ -59,10 +62,17 @@ def predict_table(
     with file:
         names = file.schema_arrow.names
         reject_duplicates(names, str(source))
+        require_columns(model.columns, names)
+        _require_numbers(model, file.schema_arrow)
         kept_names = _choose_columns(names, keep_columns)
         new_columns = [prediction_column]
         if probabilities:
             new_columns += [f"probability_{label}" for label in model.classes or []]
+        if prediction_column in new_columns[1:]:
+            raise ValueError(
+                f"{prediction_column!r} is also the column of a probability; choose another"
+                " prediction_column, or set probabilities=False"
+            )
         clashes = [name for name in new_columns if name in kept_names]
         if clashes:
             raise ValueError(
@@ -70,18 +80,27 @@ def predict_table(
                 " prediction_column, or leave the column out with keep_columns"
             )
         schema = _output_schema(model, file.schema_arrow, kept_names, new_columns)
-        partial = target.with_name(f".{target.name}.partial")
         rows = 0
-        try:
-            with pq.ParquetWriter(partial, schema) as writer:
-                for batch in file.iter_batches(batch_rows):
-                    arrow_table = pa.Table.from_batches([batch])
-                    writer.write_table(_predict_batch(model, arrow_table, schema, new_columns))
-                    rows += batch.num_rows
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with write_files(target) as (unfinished,), pq.ParquetWriter(unfinished, schema) as writer:
+            for batch in file.iter_batches(batch_rows):
+                arrow_table = pa.Table.from_batches([batch])
+                writer.write_table(_predict_batch(model, arrow_table, schema, new_columns))
+                rows += batch.num_rows
     return Predicted(rows, new_columns)
+
+
+def _require_numbers(model: TableModel, schema: pa.Schema) -> None:
+    """Check the types of numeric columns, also in a table without rows.
+
+    A batch of text can have some numbers in it. The other values would count as missing.
+    """
+    for name, kind in model.columns.items():
+        table_kind = arrow_kind(schema.field(name).type)
+        if kind == "numeric" and table_kind not in ("numeric", "boolean", "empty"):
+            raise ValueError(
+                f"the model was trained with numbers in the column {one_line(name, 60)!r}, and the"
+                f" table has {table_kind} there; give the table the types of the training set"
+            )
 
 
 def _choose_columns(names: Sequence[str], keep_columns: Sequence[str]) -> list[str]:
@@ -120,6 +139,7 @@ def _predict_batch(
     columns.append(pa.array(model.predict(frame).tolist(), prediction_type))
     if len(new_columns) > 1:
         table_of_classes = model.predict_proba(frame)
-        assert table_of_classes is not None
+        if table_of_classes is None:
+            raise ValueError("the model gives no probabilities; set probabilities=False")
         columns += [pa.array(table_of_classes[label]) for label in table_of_classes.columns]
     return pa.table(columns, schema=schema)

@@ -35,8 +35,9 @@ def promote_model(
     Returns:
         The version that had the alias before, or an empty text.
     """
+    from kfgcp_components.logs import log
     from kfgcp_components.ship.promote_model.logic import promote
 
     previous = promote(registry, name, version, alias, expected)
-    print(f"{name}@{alias} is version {version}; it was {previous or 'no other version'} before")
+    log(f"{name}@{alias} is version {version}; it was {previous or 'no other version'} before")
     return previous

@@ -12,12 +12,23 @@ A registry is a folder on any storage, or the Model Registry of Vertex AI:
 | `projects/acme-ml/locations/europe-west4` | a number that Vertex AI gives | a model at gs://, the\
  permission `aiplatform.models.upload` |
 
+A folder registry has a copy of the files. Vertex AI has only the URI of the files in the pipeline
+root of the run: deleting or expiring these objects breaks the version. Exclude them from lifecycle
+rules of the bucket, or delete the version first.
+
 On Vertex AI, the label `kfgcp-digest` holds the digest of the files, and `kfgcp-run` the run.
 Vertex AI wants an image for each model. Without `serving_image`, the version names a prebuilt image
 of Google, which cannot read model folders of kfgcp: set `serving_image` before you deploy the model
 to an endpoint. `predict_batch` does not need it.
 
+Keys and values of labels have at most 63 lowercase letters, digits, `_` and `-`. A key begins with
+a letter, and a model has at most 62 labels. These are the limits of Google Cloud. They also hold
+for folders, so that a pipeline can use both registries.
+
 ## Limits
+
+- In a folder, a task that is killed while it writes leaves files below `versions/` without
+  `version.json`. The registry does not show them, and the next attempt completes them.
 
 - The component has a side effect, so a cached task registers nothing. Switch its cache off with
   `task.set_caching_options(False)`.
@@ -55,6 +66,7 @@ def register_model(
     from pathlib import Path
     from typing import NamedTuple
 
+    from kfgcp_components.logs import log
     from kfgcp_components.ship.register_model.logic import register
 
     class Registered(NamedTuple):
@@ -71,5 +83,9 @@ def register_model(
         run_id=run_id,
         serving_image=serving_image,
     )
-    print(f"{name} is version {added.version}: {added.resource}")
+    log(
+        f"{name} is version {added.version}: {added.resource}",
+        version=added.version,
+        resource=added.resource,
+    )
     return Registered(added.version, added.resource)

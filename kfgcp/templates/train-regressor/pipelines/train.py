@@ -5,7 +5,7 @@ from kfp import dsl
 from kfgcp_components import evaluate_regressor, ingest_table, split_table, train_regressor
 
 
-@dsl.component(base_image="python:3.11")
+@dsl.component(base_image="base", install_kfp_package=False)
 def choose_best(models: list, errors: list) -> str:
     """Return the model with the smallest error.
 
@@ -19,7 +19,7 @@ def choose_best(models: list, errors: list) -> str:
     return ranking[0][1]
 
 
-@dsl.component(base_image="python:3.11")
+@dsl.component(base_image="base", install_kfp_package=False)
 def read_metric(metrics: dsl.Input[dsl.Metrics], name: str) -> float:
     """Return a metric.
 

@@ -12,7 +12,7 @@ from kfgcp_components import ingest_table, profile_table, validate_table
 SCHEMA = json.loads(Path(__file__).with_name("schema.json").read_text())
 
 
-@dsl.component(base_image="python:3.11")
+@dsl.component(base_image="base", install_kfp_package=False)
 def refuse(violations: Input[Artifact]) -> None:
     """Fail, and name the columns that do not fit.
 
