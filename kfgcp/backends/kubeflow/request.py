@@ -106,12 +106,12 @@ def format_description(run_labels: Mapping[str, str]) -> str:
     # label comes first.
     submission_label = {name: value for name, value in run_labels.items() if name == SUBMISSION}
     ordered = {**submission_label, **run_labels}
-    text = _MARK + _compact_json(ordered)
+    text = format_labels_line(ordered)
     for name in _REDUNDANT_LABELS:
         if len(text) <= MAX_LENGTH:
             break
         ordered.pop(name, None)
-        text = _MARK + _compact_json(ordered)
+        text = format_labels_line(ordered)
     if len(text) <= MAX_LENGTH:
         return text
     raise Unsupported(
@@ -119,6 +119,16 @@ def format_description(run_labels: Mapping[str, str]) -> str:
         f" keeps at most {MAX_LENGTH}.",
         hint="Give the run fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
     )
+
+
+def format_labels_line(labels: Mapping[str, str]) -> str:
+    """Return the line with labels of a description, of any length.
+
+    Example:
+        >>> format_labels_line({"kfgcp-project": "churn"})
+        'kfgcp: {"kfgcp-project":"churn"}'
+    """
+    return _MARK + _compact_json(labels)
 
 
 def parse_description(text: object) -> dict[str, str]:
