@@ -149,7 +149,7 @@ class KubeflowService:
         try:
             answer = create(self._http, RUNS, run_body, find_submitted)
         except Refused as refused:
-            raise self._server.explain(refused) from None
+            raise self._server.explain(refused, request.spec) from None
         run = self._reader.read_created(answer, request.options.experiment)
         return replace(
             run,
