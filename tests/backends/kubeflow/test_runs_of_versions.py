@@ -8,7 +8,6 @@ import pytest
 
 import kfgcp
 from json_types import JsonDict
-from kfgcp import api
 from kfgcp.backends.base import SubmitRequest, capability
 from kfgcp.backends.kubeflow import request as run_request
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
@@ -74,7 +73,7 @@ def test_a_run_of_a_version_runs_on_every_server(
     upload = upload_of()
     entry = open_registry(registry_server.host).upload(upload)
 
-    run = api.submit(registered(from_text(upload.text, "churn"), entry), env="cloud")
+    run = kfgcp.submit(registered(from_text(upload.text, "churn"), entry), env="cloud")
 
     (request,) = registry_server.requests.select("POST", "*/runs")
     pipeline_id, _, version_id = entry.ref.partition("/")
@@ -101,7 +100,7 @@ def test_a_run_of_a_deleted_version_is_refused_with_one_line(
     registry_server.pipelines.remove_version(entry.ref.partition("/")[2])
 
     with pytest.raises(Refused) as refusal:
-        api.submit(registered(from_text(upload.text, "churn"), entry), env="cloud")
+        kfgcp.submit(registered(from_text(upload.text, "churn"), entry), env="cloud")
 
     assert refusal.value.message == (
         f"This version of 'echo' was deleted from Kubeflow Pipelines: {entry.address}"

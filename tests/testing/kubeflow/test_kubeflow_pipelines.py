@@ -118,7 +118,7 @@ def test_stored_pipelines_have_no_default_values_of_messages(
     platform = {
         "platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-say": config}}}}
     }
-    other_platform = {"platforms": {"other": {"deploymentSpec": {}}}}
+    other_platform: JsonDict = {"platforms": {"other": {"deploymentSpec": {}}}}
 
     both = _stored(quick, spec, platform)
     single = _stored(quick, spec, other_platform)
