@@ -2,7 +2,8 @@
 
 An error of a service is JSON in one of two forms. Google's APIs send
 `{"error": {"code", "message", "status", "details"}}`. Kubeflow Pipelines sends the form of
-grpc-gateway: `{"error", "code", "message", "details"}`. A proxy or a sign-in page in front of the
+grpc-gateway: `{"error", "code", "message", "details"}`. Its uploads send `{"error_message",
+"error_details"}` (recorded: pipeline-upload-bad.json). A proxy or a sign-in page in front of the
 service answers with HTML or with plain text.
 """
 
@@ -320,8 +321,14 @@ def read_error(body: bytes | str) -> ErrorBody:
             if field_name:
                 fields.append(field_name)
     reason, metadata = _error_info(details)
+    message = _first_text(
+        rpc_status.get("message"),
+        rpc_status.get("error_description"),
+        data.get("error_message"),
+        error,
+    )
     return ErrorBody(
-        message=_first_text(rpc_status.get("message"), rpc_status.get("error_description"), error),
+        message=message,
         code=_code_name(rpc_status),
         reason=reason,
         metadata=metadata,

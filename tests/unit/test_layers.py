@@ -94,6 +94,8 @@ KFP_IMPORTERS = (
     "engine/executors/",
     "backends/kubeflow/native.py",
     "testing/in_process.py",
+    # The messages PipelineSpec and PlatformSpec, as the server stores them.
+    "testing/kubeflow_server/stored_specs.py",
 )
 PURE = (
     *("model.py", "event.py", "options.py", "query.py"),

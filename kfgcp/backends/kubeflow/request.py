@@ -22,6 +22,7 @@ from kfgcp.labels import EXPERIMENT, SUBMISSION
 from kfgcp.options import local_flags
 from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.documents import parse_json
+from kfgcp.spec.json_values import JsonObject
 
 # The longest description of a run, in characters: the length of the column in `run_details`.
 MAX_LENGTH: Final = 255
@@ -52,7 +53,7 @@ def run_body(
         ParamError: the server would change an integer of the parameters.
         SpecError: the server would change an integer of the spec.
     """
-    pipeline_spec = _pipeline_spec(request)
+    pipeline = _pipeline_source(request)
     refuse_inexact(request.spec.pipeline_spec, request.params, SERVICE)
     params = {name: value for name, value in request.params.items() if value is not None}
     _refuse_artifacts(request, params)
@@ -66,7 +67,7 @@ def run_body(
         "display_name": name,
         "description": format_description(all_labels),
         "experiment_id": experiment_id,
-        "pipeline_spec": pipeline_spec,
+        **pipeline,
         "runtime_config": runtime_config,
     }
     if settings.service_account is not None:
@@ -85,6 +86,11 @@ def notes(request: SubmitRequest) -> Iterator[str]:
     if flags:
         pronoun = "it" if len(flags) == 1 else "them"
         yield f"Kubeflow ignores {', '.join(flags)}: only runs on this machine use {pronoun}"
+    if request.spec.registered is not None and _changes_caching(request):
+        yield (
+            "the run shows no pipeline version in Kubeflow: its caching differs from the version,"
+            " so kfgcp sends the pipeline itself"
+        )
 
 
 # -- labels in the description
@@ -106,12 +112,12 @@ def format_description(run_labels: Mapping[str, str]) -> str:
     # label comes first.
     submission_label = {name: value for name, value in run_labels.items() if name == SUBMISSION}
     ordered = {**submission_label, **run_labels}
-    text = _MARK + _compact_json(ordered)
+    text = format_labels_line(ordered)
     for name in _REDUNDANT_LABELS:
         if len(text) <= MAX_LENGTH:
             break
         ordered.pop(name, None)
-        text = _MARK + _compact_json(ordered)
+        text = format_labels_line(ordered)
     if len(text) <= MAX_LENGTH:
         return text
     raise Unsupported(
@@ -119,6 +125,16 @@ def format_description(run_labels: Mapping[str, str]) -> str:
         f" keeps at most {MAX_LENGTH}.",
         hint="Give the run fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
     )
+
+
+def format_labels_line(labels: Mapping[str, str]) -> str:
+    """Return the line with labels of a description, of any length.
+
+    Example:
+        >>> format_labels_line({"kfgcp-project": "churn"})
+        'kfgcp: {"kfgcp-project":"churn"}'
+    """
+    return _MARK + _compact_json(labels)
 
 
 def parse_description(text: object) -> dict[str, str]:
@@ -164,6 +180,24 @@ def _compact_json(run_labels: Mapping[str, str]) -> str:
 
 
 # -- the spec
+
+
+def _pipeline_source(request: SubmitRequest) -> JsonObject:
+    """Return the field of the body that names or contains the pipeline.
+
+    A pipeline of the registry is sent as the ids of its version. When the request changes the
+    caching, the changed pipeline itself is sent, because a run of a version cannot change it.
+    """
+    registered = request.spec.registered
+    if registered is None or _changes_caching(request):
+        return {"pipeline_spec": _pipeline_spec(request)}
+    pipeline_id, _, version_id = registered.ref.partition("/")
+    reference = {"pipeline_id": pipeline_id, "pipeline_version_id": version_id}
+    return {"pipeline_version_reference": reference}
+
+
+def _changes_caching(request: SubmitRequest) -> bool:
+    return request.options.cache is not None or request.from_task is not None
 
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:

@@ -36,6 +36,8 @@ _REQUEST_ERRORS: Final = "|".join(
 )
 _NO_WORKFLOW: Final = r'workflows\.argoproj\.io "[^"]*" not found'
 
+_NO_VERSION: Final = r"PipelineVersion [\w-]+ not found"
+
 # The text before the cause in a message.
 _CONTEXT: Final = re.compile(
     rf".*\b(?:{_REQUEST_ERRORS}|InternalServerError|Internal error): (?=\S)|.*(?={_NO_WORKFLOW})"
@@ -89,6 +91,14 @@ def is_refusal(message: str) -> bool:
 def says_workflow_is_gone(message: str) -> bool:
     """Return whether the Workflow of a run is not in the cluster any more."""
     return re.search(_NO_WORKFLOW, message) is not None
+
+
+def says_version_is_gone(message: str) -> bool:
+    """Return whether a run was refused because its pipeline version does not exist.
+
+    The status is 500 (recorded: run-create-unknown-version.json).
+    """
+    return re.search(_NO_VERSION, message) is not None
 
 
 def says_pod_is_gone(message: str) -> bool:

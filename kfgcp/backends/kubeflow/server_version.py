@@ -16,6 +16,7 @@ from typing import Any, Final
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.kubeflow.rules import kubeflow_rules
 from kfgcp.backends.kubeflow.seen_version import remember_version
+from kfgcp.backends.kubeflow.server_errors import says_version_is_gone
 from kfgcp.backends.service import ServiceRecords
 from kfgcp.errors import (
     AuthError,
@@ -33,6 +34,7 @@ from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.rule import Rule, Target, judge
 from kfgcp.rules.versions import Version, format_version, parse_version
 from kfgcp.services.client import ServiceClient
+from kfgcp.spec.load import Spec
 
 # The first version that has the API v2beta1.
 OLDEST: Final = (2, 0)
@@ -184,11 +186,22 @@ class Server:
     def _target(self, version: Version | None, options: RunOptions) -> Target:
         return Target(self._env, "kubeflow", version, options=options)
 
-    def explain(self, refused: Refused) -> Refused:
+    def explain(self, refused: Refused, spec: Spec) -> Refused:
         """Return the error for a run that the server refused.
 
         When the server cannot read or compile the pipeline, the hint names the server's version.
+        When the pipeline version was deleted, the message says so.
+
+        Args:
+            refused: the error.
+            spec: the pipeline of the run.
         """
+        if spec.registered is not None and says_version_is_gone(refused.explanation):
+            return refused.amended(
+                message=f"This version of {spec.name!r} was deleted from Kubeflow Pipelines:"
+                f" {spec.registered.address}",
+                hint="Push the pipeline again: kfgcp push",
+            )
         if refused.remedy is not Remedy.RECOMPILE:
             return refused
         with suppress(BackendError):

@@ -31,6 +31,7 @@ from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
 from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.kubeflow.states import run_state
+from kfgcp.backends.kubeflow.versions import KubeflowVersions
 from kfgcp.backends.run_values import has_log_end
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.bucket_settings import BucketSettings
@@ -105,6 +106,10 @@ class KubeflowService:
         """The beginning of the `backend_ref` of each run: the server and the namespace."""
         return self._settings.place
 
+    def versions(self) -> KubeflowVersions:
+        """Return the registry of the environment, see `HasRegistry`."""
+        return KubeflowVersions(self._http, self._server, self._clients.host, self._namespace)
+
     # -- starting and ending runs
 
     def notes(self, request: SubmitRequest) -> list[str]:
@@ -144,7 +149,7 @@ class KubeflowService:
         try:
             answer = create(self._http, RUNS, run_body, find_submitted)
         except Refused as refused:
-            raise self._server.explain(refused) from None
+            raise self._server.explain(refused, request.spec) from None
         run = self._reader.read_created(answer, request.options.experiment)
         return replace(
             run,

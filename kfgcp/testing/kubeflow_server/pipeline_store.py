@@ -1,35 +1,27 @@
 """The pipelines and versions that the server keeps.
 
-- Names are unique without regard to case, as MySQL compares text.
-- Since 2.17 pipelines and versions have tags (pipeline.proto, pipeline_tags.go). Since 2.14 they
-  have a `name`: the recordings in api-2.5.0 have only display_name.
+- Names are compared without regard to case and trailing spaces, as MySQL and MariaDB compare text.
+- Since 2.17 pipelines and versions have tags (see `pipeline_tags`). Since 2.14 they have a `name`:
+  the recordings in api-2.5.0 have only display_name.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Final
 
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.creation import Creation
 from kfgcp.testing.kubeflow_server.errors import (
-    INVALID,
-    KfpError,
     already_exists,
     invalid_input,
     not_found,
 )
 from kfgcp.testing.kubeflow_server.messages import drop_empty, format_time
+from kfgcp.testing.kubeflow_server.pipeline_tags import Tags
 from kfgcp.testing.kubeflow_server.uploads import format_spec
-
-# The limits of pipeline_tags.go: the tags of an object, and the characters of a key or a value.
-MAX_TAGS: Final = 20
-MAX_TAG_LENGTH: Final = 63
-
-Tags = dict[str, str]
 
 
 @dataclass(eq=False, slots=True)
@@ -220,7 +212,7 @@ class PipelineStore:
         """
         with self._lock:
             for other in self.all():
-                if other.namespace == namespace and other.name.lower() == name.lower():
+                if other.namespace == namespace and is_same_name(other.name, name):
                     message = (
                         f"Failed to create a new pipeline. The name {name} already exists. Please"
                         " specify a new name"
@@ -254,9 +246,9 @@ class PipelineStore:
         """
         with self._lock:
             for other in self.get_versions(pipeline_id):
-                if other.name.lower() == name.lower():
+                if is_same_name(other.name, name):
                     message = (
-                        f"Failed to create a new pipeline version. The name {name} already exists."
+                        f"Failed to create a new pipeline version. The name {name} already exist."
                         " Specify a new name"
                     )
                     raise already_exists(
@@ -317,32 +309,6 @@ def find_newest(versions: list[Version]) -> Version:
     return max(versions, key=lambda version: version.number)
 
 
-def check_tags(tags: object) -> Tags:
-    """Return tags unchanged, if the server accepts them.
-
-    Args:
-        tags: the tags as parsed JSON, None when the request has text that is not JSON.
-
-    Raises:
-        KfpError: INVALID.
-    """
-    if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
-        raise KfpError(
-            INVALID,
-            "Failed to parse tags query parameter. Expected JSON object with string keys and"
-            " values",
-        )
-    if len(tags) > MAX_TAGS:
-        raise invalid_input(
-            f"number of tags ({len(tags)}) exceeds maximum of {MAX_TAGS} per entity"
-        )
-    for key, value in tags.items():
-        if not key:
-            raise invalid_input("tag key cannot be empty")
-        if "." in key:
-            raise invalid_input(f"tag key \"{key}\" must not contain '.' character")
-        if max(len(key), len(value)) > MAX_TAG_LENGTH:
-            raise invalid_input(
-                f'tag key "{key}" exceeds maximum length of {MAX_TAG_LENGTH} characters'
-            )
-    return tags
+def is_same_name(one: str, other: str) -> bool:
+    """Return whether two names are equal for MySQL and MariaDB."""
+    return one.rstrip(" ").lower() == other.rstrip(" ").lower()

@@ -4,13 +4,15 @@
   is plain text (pipeline-upload-long-name.json).
 - The texts of other errors are those of pipeline-*.json. Texts without a recording are those of
   pipeline_server.go and resource_manager.go.
-- Since 2.17 PATCH changes display_name and tags (pipeline.proto, pipeline_tags.go).
+- Since 2.17 PATCH changes display_name and tags (pipeline.proto). The new tags replace all old tags
+  (`updateEntityFields` in storage/pipeline_store.go).
+- The first version of an upload gets the name and the description of the pipeline, but not its tags
+  (`uploadPipeline` in pipeline_upload_server.go, 2.5.0 to 2.17.0).
 - The stand-in refuses a version that is at an address (`package_url`): it downloads nothing.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -24,6 +26,7 @@ from kfgcp.testing.kubeflow_server.errors import (
     UNIMPLEMENTED,
     GatewayError,
     KfpError,
+    internal_error,
     invalid_input,
     not_found,
 )
@@ -32,10 +35,17 @@ from kfgcp.testing.kubeflow_server.messages import read_body, read_query, read_t
 from kfgcp.testing.kubeflow_server.pipeline_store import (
     Pipeline,
     PipelineStore,
-    Tags,
     Version,
-    check_tags,
+    is_same_name,
 )
+from kfgcp.testing.kubeflow_server.pipeline_tags import (
+    Tags,
+    check_tags,
+    clears_tags,
+    parse_tags,
+    read_tags,
+)
+from kfgcp.testing.kubeflow_server.stored_specs import stored_spec
 from kfgcp.testing.kubeflow_server.upload_errors import refuse_long_name, refuse_upload
 from kfgcp.testing.kubeflow_server.uploads import MAX_SPEC_BYTES, parse_spec_file, read_upload
 from kfgcp.testing.server import Request, Response, Route
@@ -64,22 +74,27 @@ _VERSION_FIELDS: Final[Fields] = {
 _PIPELINES: Final = lists.Listable("Pipeline", _PIPELINE_FIELDS, lambda pipeline: pipeline.id)
 _VERSIONS: Final = lists.Listable("PipelineVersion", _VERSION_FIELDS, lambda version: version.id)
 
-_CREATE_FIELDS: Final = (
+# The fields of the messages Pipeline and PipelineVersion (pipeline.proto). `tags` is new in 2.17.
+_PIPELINE_MESSAGE: Final = (
     "pipeline_id",
     "display_name",
     "name",
     "description",
+    "created_at",
     "namespace",
-    "tags",
+    "error",
 )
-_UPDATE_FIELDS: Final = (
+_VERSION_MESSAGE: Final = (
     "pipeline_id",
     "pipeline_version_id",
     "display_name",
     "name",
     "description",
     "created_at",
-    "namespace",
+    "package_url",
+    "code_source_url",
+    "pipeline_spec",
+    "error",
     "tags",
 )
 # Many messages in pipeline_server.go end with this text.
@@ -141,14 +156,17 @@ class Pipelines(PipelineStore):
             self._access.check(namespace, "create", "pipelines", *contexts, shared=True)
         except KfpError as error:
             return refuse_upload(server_version, 400, error, read_summary)
-        name = query.get("name") or query.get("display_name") or file_name
+        name, display_name = self._read_names(query, file_name)
+        try:
+            tags = self._parse_tags(query)
+        except KfpError as error:
+            return refuse_upload(server_version, 400, error, error.message)
         if self._is_too_long(name, MAX_NAME):
             return refuse_long_name("Pipeline", MAX_NAME)
         summary = "Failed to create a pipeline and a pipeline version"
-        display_name = query.get("display_name") or name
         description = query.get("description", "")
         try:
-            tags = self._check_tags(_read_tags(query))
+            check_tags(tags)
             spec = _parse_spec(text, summary)
             with self._lock:
                 pipeline = self.add_pipeline(
@@ -169,17 +187,23 @@ class Pipelines(PipelineStore):
             file_name, text = read_upload(request, self.max_spec_bytes)
             if not pipeline_id:
                 raise KfpError(INVALID, f"{summary} due to error reading pipeline id")
+        except KfpError as error:
+            return refuse_upload(server_version, 400, error, summary)
+        name, display_name = self._read_names(query, file_name)
+        if self._is_too_long(name, MAX_VERSION_NAME):
+            return refuse_long_name("PipelineVersion", MAX_VERSION_NAME)
+        try:
             self.get_allowed(pipeline_id, "create", f"{summary} due to error reading namespace")
         except KfpError as error:
             return refuse_upload(server_version, 400, error, summary)
-        name = query.get("name") or query.get("display_name") or file_name
-        if self._is_too_long(name, MAX_VERSION_NAME):
-            return refuse_long_name("PipelineVersion", MAX_VERSION_NAME)
-        display_name = query.get("display_name") or name
+        try:
+            tags = self._parse_tags(query)
+        except KfpError as error:
+            return refuse_upload(server_version, 400, error, error.message)
         description = query.get("description", "")
         try:
-            tags = self._check_tags(_read_tags(query))
             spec = _parse_spec(text, summary)
+            check_tags(tags)
             version = self.add_version(pipeline_id, name, display_name, description, spec, tags)
         except KfpError as error:
             return refuse_upload(server_version, _upload_status(error), error, summary)
@@ -196,29 +220,41 @@ class Pipelines(PipelineStore):
 
     def create(self, request: Request) -> Response:
         """Create a pipeline without a version."""
-        body = read_body(request, _CREATE_FIELDS, lenient=not self._server_version.is_modern)
+        fields: tuple[str, ...] = _PIPELINE_MESSAGE
+        if self._server_version.has_tags:
+            fields += ("tags",)
+        body = read_body(request, fields, lenient=not self._server_version.is_modern)
+        tags = read_tags(body.get("tags"))
         name = read_text(body, "name") or read_text(body, "display_name")
         display_name = read_text(body, "display_name") or name
         context = "Failed to create a pipeline due to server error"
         namespace = self._access.normalize_namespace(read_text(body, "namespace"))
+        if self._is_too_long(name, MAX_NAME):
+            # toModelPipeline in server/api_converter.go makes a 500 of the refusal.
+            too_long = invalid_input(f"Pipeline.Name length cannot exceed {MAX_NAME}")
+            conversion_error = internal_error(
+                too_long, "Failed to convert API pipeline to model pipeline"
+            )
+            raise conversion_error.within(
+                "Failed to create a pipeline as pipeline conversion failed"
+            )
         if not name:
             raise invalid_input("name is required", context)
-        if self._is_too_long(name, MAX_NAME):
-            raise invalid_input(
-                f"Pipeline.Name length cannot exceed {MAX_NAME}",
-                "Failed to create a pipeline as pipeline conversion failed",
-            )
         denied_context = (
             "Failed to create a pipeline due to authorization error. Check if you have write"
             f" permissions to namespace {namespace}"
         )
         self._access.check(namespace, "create", "pipelines", context, denied_context, shared=True)
+        try:
+            check_tags(tags)
+        except KfpError as error:
+            raise error.within(context) from None
         pipeline = self.add_pipeline(
             name,
             display_name,
             namespace,
             read_text(body, "description"),
-            self._check_tags(body.get("tags") or {}),
+            tags,
             context,
             "Failed to create a pipeline in PipelineStore",
         )
@@ -236,9 +272,9 @@ class Pipelines(PipelineStore):
         context = f"Failed to get a pipeline with name {name} and namespace {namespace}. {_STACK}."
         self._access.check(namespace, "get", "pipelines", context, shared=True)
         for pipeline in self.all():
-            if pipeline.name == name and pipeline.namespace == namespace:
+            if pipeline.namespace == namespace and is_same_name(pipeline.name, name):
                 return Response(body=self._to_json(pipeline))
-        raise not_found("Pipeline", name, context)
+        raise not_found("Namespace/Pipeline", f"{namespace}/{name}", context)
 
     def list_all(self, request: Request) -> Response:
         """Return a page of the pipelines in a namespace."""
@@ -256,7 +292,8 @@ class Pipelines(PipelineStore):
         context = f"Failed to update pipeline {pipeline_id}"
         self._check_can_update()
         record = self.get_allowed(pipeline_id, "update", f"{context} due to authorization error")
-        return self._update(request, record, f"{context}. {_STACK}")
+        fields = _PIPELINE_MESSAGE + ("tags",)
+        return self._update(request, record, fields, f"{context}. {_STACK}")
 
     def delete(self, request: Request, pipeline_id: str) -> Response:
         """Delete a pipeline."""
@@ -301,7 +338,7 @@ class Pipelines(PipelineStore):
         self._check_can_update()
         self.get_allowed(pipeline_id, "update", f"{context} due to authorization error")
         record = self.get_version_record(version_id, f"{context}. {_STACK}")
-        return self._update(request, record, f"{context}. {_STACK}")
+        return self._update(request, record, _VERSION_MESSAGE, f"{context}. {_STACK}")
 
     def delete_version(self, request: Request, pipeline_id: str, version_id: str) -> Response:
         """Delete a version."""
@@ -324,41 +361,52 @@ class Pipelines(PipelineStore):
     def _is_too_long(self, name: str, limit: int) -> bool:
         return self._server_version.limits_names and len(name.encode()) > limit
 
-    def _check_tags(self, tags: object) -> Tags:
-        """Check tags, and return the tags that the server stores: none before 2.17."""
-        checked_tags = check_tags(tags)
-        return checked_tags if self._server_version.has_tags else {}
+    def _read_names(self, query: Mapping[str, str], file_name: str) -> tuple[str, str]:
+        """Return the name and the display name of an upload (buildPipelineName, 2.5.0 and 2.14.3).
+
+        Servers before 2.14 read only `name`.
+        """
+        display_name = ""
+        if self._server_version.is_modern:
+            display_name = query.get("display_name", "")
+        name = query.get("name") or display_name or file_name
+        return name, display_name or name
+
+    def _parse_tags(self, query: Mapping[str, str]) -> Tags:
+        """Return the tags of an upload, which are not checked yet. There are none before 2.17."""
+        return parse_tags(query.get("tags", "")) if self._server_version.has_tags else {}
 
     def _check_can_update(self) -> None:
         """Refuse PATCH before 2.17, as the HTTP gateway does."""
         if not self._server_version.has_tags:
             raise GatewayError(UNIMPLEMENTED, "Method Not Allowed")
 
-    def _update(self, request: Request, record: Pipeline | Version, context: str) -> Response:
+    def _update(
+        self,
+        request: Request,
+        record: Pipeline | Version,
+        fields: Sequence[str],
+        context: str,
+    ) -> Response:
         """Replace the display name if the body has one, and all tags if the body has tags."""
-        body = read_body(request, _UPDATE_FIELDS)
+        body = read_body(request, fields)
+        display_name = read_text(body, "display_name")
+        tags = read_tags(body.get("tags"))
         try:
-            if "tags" in body:
-                record.tags = self._check_tags(body["tags"])
+            check_tags(tags)
         except KfpError as error:
             raise error.within(context) from None
-        record.display_name = read_text(body, "display_name") or record.display_name
+        if tags or clears_tags(request.body):
+            record.tags = tags
+        record.display_name = display_name or record.display_name
         return Response(body=self._to_json(record))
 
 
 def _parse_spec(text: str, summary: str) -> Spec:
     try:
-        return parse_spec_file(text)
+        return stored_spec(parse_spec_file(text))
     except KfpError as error:
         raise error.within(f"{summary} due to template creation error") from None
-
-
-def _read_tags(query: Mapping[str, str]) -> object:
-    """Return the tags of an upload's query, None when they are not JSON."""
-    try:
-        return json.loads(query.get("tags") or "{}")
-    except ValueError:
-        return None
 
 
 def _upload_status(error: KfpError) -> int:

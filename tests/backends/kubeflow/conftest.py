@@ -1,21 +1,32 @@
 """What tests of the backend kubeflow share: an environment, a stand-in, ML Metadata as bytes."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kfgcp import testing
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
+from kfgcp.backends.kubeflow.filters import PAGE_KEYS
+from kfgcp.backends.kubeflow.messages import SERVICE
+from kfgcp.backends.kubeflow.server_errors import KubeflowErrors
+from kfgcp.backends.kubeflow.server_version import Server as KubeflowServer
+from kfgcp.backends.kubeflow.versions import KubeflowVersions
+from kfgcp.backends.versions import VersionUpload
 from kfgcp.config import Environment
+from kfgcp.services.auth.tokens import Anonymous
 from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
+from kfgcp.spec.digest import digest
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.testing import KubeflowStandIn
+from kubeflow_registries import MakeUpload, OpenRegistry
 from metadata_messages import GRPC_WEB
 from service_fixtures import Reply, Server
 
@@ -102,3 +113,45 @@ def queue_metadata(server: Server, reply: type[Reply]) -> Callable[..., None]:
         )
 
     return queue
+
+
+@pytest.fixture
+def open_registry(client: Callable[..., ServiceClient]) -> OpenRegistry:
+    """Return a function that opens the registry of a server. Its retries do not wait."""
+
+    def open_registry(host: str, namespace: str = "") -> KubeflowVersions:
+        http = client(host, Anonymous(), service=SERVICE, paging=PAGE_KEYS, errors=KubeflowErrors())
+        return KubeflowVersions(http, KubeflowServer(http), host, namespace)
+
+    return open_registry
+
+
+@pytest.fixture(params=["2.5.0", "2.14.3", "2.17.0", "3.0.0"])
+def registry_server(request: pytest.FixtureRequest) -> Iterator[KubeflowStandIn]:
+    """Return a stand-in of each version of the server that has other rules."""
+    with testing.kubeflow(mode="instant", version=request.param) as stand_in:
+        yield stand_in
+        assert stand_in.unused_faults == []
+
+
+@pytest.fixture
+def tag_server() -> Iterator[KubeflowStandIn]:
+    """Return a stand-in of the first version with tags."""
+    with testing.kubeflow(mode="instant", version="2.17.0") as stand_in:
+        yield stand_in
+        assert stand_in.unused_faults == []
+
+
+@pytest.fixture
+def upload_of(echo: JsonObject) -> MakeUpload:
+    """Return a function that makes an upload of the pipeline `echo`.
+
+    Another comment makes another text of the same version.
+    """
+    spec = json.loads(json.dumps(echo))
+
+    def make(comment: str = "", pipeline: str = "churn", project: str = "acme") -> VersionUpload:
+        text = yaml.safe_dump(spec, sort_keys=False) + comment
+        return VersionUpload(project, pipeline, digest(spec), text)
+
+    return make
