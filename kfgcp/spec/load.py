@@ -16,6 +16,7 @@ from kfgcp.spec.formats import unwrap
 from kfgcp.spec.json_values import NotJsonError, Place, check_json, format_place
 from kfgcp.spec.params import declared_params
 from kfgcp.spec.records import ParamSpec
+from kfgcp.spec.registered import RegisteredRef
 from kfgcp.spec.shapes import InvalidError
 from kfgcp.spec.source import digest_content
 from kfgcp.spec.validate import validate, validate_platform
@@ -46,6 +47,7 @@ class Spec:
             None for a file.
         files: absolute path of each file that it was made from -> digest of the content.
         entry: the table [pipeline.X] of kfgcp.toml that names the pipeline, None without one.
+        registered: the entry of a registry that the pipeline comes from, None for others.
     """
 
     pipeline_spec: dict[str, Any]
@@ -54,6 +56,7 @@ class Spec:
     template: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     entry: ProjectPipeline | None = None
+    registered: RegisteredRef | None = None
 
     @property
     def name(self) -> str:
@@ -62,7 +65,13 @@ class Spec:
 
     @cached_property
     def version(self) -> str:
-        """The digest of the spec, with `sha256:` before it. Specs that mean the same share it."""
+        """The digest of the spec, with `sha256:` before it. Specs that mean the same share it.
+
+        A pipeline from a registry has the version that was pushed. Its text can be translated for
+        an environment, so the digest of the text can differ.
+        """
+        if self.registered is not None:
+            return self.registered.version
         return digest(self.pipeline_spec)
 
     @cached_property
