@@ -155,8 +155,8 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
             "kfgcp.toml [env.local]: unknown key 'max_paralel'.",
             (
                 "Did you mean 'max_parallel'? Known keys: accelerators, backend,"
-                " container_credentials, labels, max_parallel, pipeline_root, request_seconds,"
-                " s3_addressing, s3_endpoint, s3_region, secrets."
+                " container_credentials, labels, max_parallel, pipeline_root, registry,"
+                " request_seconds, s3_addressing, s3_endpoint, s3_region, secrets."
             ),
         ),
         (
