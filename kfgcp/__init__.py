@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SubmitRequest as SubmitRequest,
         SupportsArtifacts as SupportsArtifacts,
     )
+    from kfgcp.backends.versions import RegisteredVersion as RegisteredVersion
     from kfgcp.config import (
         Environment as Environment,
         ImageSource as ImageSource,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
     from kfgcp.config_pipelines import ParamSet as ParamSet, ProjectPipeline as ProjectPipeline
     from kfgcp.deploy.images.images import ImageInfo as ImageInfo, Images as Images
+    from kfgcp.deploy.versions.push import Pushed as Pushed
     from kfgcp.diagnosis.checks import Finding as Finding
     from kfgcp.environments import Imported as Imported
     from kfgcp.errors import (
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from kfgcp.spec.diff import Change as Change
     from kfgcp.spec.load import Spec as Spec
     from kfgcp.spec.portable_requests import TranslatedRequest as TranslatedRequest
+    from kfgcp.spec.registered import RegisteredRef as RegisteredRef
     from kfgcp.spec.source import Source as Source
     from kfgcp.spec.source_map import Location as Location
     from kfgcp.spec.translate import Translated as Translated
@@ -121,6 +124,7 @@ if TYPE_CHECKING:
         RunUpdates as RunUpdates,
         TaskChanged as TaskChanged,
     )
+    from kfgcp.tracking.versions import Versions as Versions
     from kfgcp.workspace import Workspace as Workspace
     # end
 
@@ -145,6 +149,7 @@ if TYPE_CHECKING:
     metrics = _workspace.metrics
     note = _workspace.note
     open = _workspace.open
+    push = _workspace.push
     rerun = _workspace.rerun
     resume = _workspace.resume
     retry = _workspace.retry
@@ -166,9 +171,11 @@ _TYPES: Final = {
         "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"
         " SubmitRequest SupportsArtifacts"
     ),
+    "kfgcp.backends.versions": "RegisteredVersion",
     "kfgcp.config": "Environment ImageSource Project",
     "kfgcp.config_pipelines": "ParamSet ProjectPipeline",
     "kfgcp.deploy.images.images": "ImageInfo Images",
+    "kfgcp.deploy.versions.push": "Pushed",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
     "kfgcp.errors": (
@@ -193,6 +200,7 @@ _TYPES: Final = {
     "kfgcp.spec.diff": "Change",
     "kfgcp.spec.load": "Spec",
     "kfgcp.spec.portable_requests": "TranslatedRequest",
+    "kfgcp.spec.registered": "RegisteredRef",
     "kfgcp.spec.source": "Source",
     "kfgcp.spec.source_map": "Location",
     "kfgcp.spec.translate": "Translated",
@@ -209,6 +217,7 @@ _TYPES: Final = {
     "kfgcp.tracking.submit": "Preview",
     "kfgcp.tracking.update_batches": "Update",
     "kfgcp.tracking.updates": "LogWritten RunChanged RunEnded RunUpdate RunUpdates TaskChanged",
+    "kfgcp.tracking.versions": "Versions",
     "kfgcp.workspace": "Workspace",
 }
 
@@ -236,6 +245,7 @@ _FUNCTIONS: Final = (
     "metrics",
     "note",
     "open",
+    "push",
     "rerun",
     "resume",
     "retry",

@@ -85,6 +85,7 @@ def stored_request(request: SubmitRequest) -> StoredRequest:
         from_task=request.from_task,
         source=request.source,
         platform_spec=request.spec.platform_spec,
+        registered=request.spec.registered,
         translation=tuple(change.to_dict() for change in changes),
     )
 

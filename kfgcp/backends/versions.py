@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
+from kfgcp.model import JsonValue
+
 PROJECT_MARKER: Final = "kfgcp-project"
 NAME_MARKER: Final = "kfgcp-name"
 VERSION_MARKER: Final = "kfgcp-version"
@@ -105,6 +107,19 @@ class RegisteredVersion:
     tags: tuple[str, ...]
     created_at: str
     address: str
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the entry as JSON, in the form that `kfgcp version show --json` prints."""
+        return {
+            "pipeline": self.pipeline,
+            "version": self.version,
+            "tags": list(self.tags),
+            "created_at": self.created_at,
+            "project": self.project,
+            "ref": self.ref,
+            "text_digest": self.text_digest,
+            "address": self.address,
+        }
 
     def has_version(self, version: str) -> bool:
         """Return whether the entry has a version.

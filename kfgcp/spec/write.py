@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kfgcp.atomic import write_file
 from kfgcp.errors import StateError, UsageError
+from kfgcp.spec.json_values import JsonObject
 
 if TYPE_CHECKING:
     from kfgcp.spec.load import Spec
@@ -36,10 +37,25 @@ def write(spec: Spec, file: Path) -> None:
         ) from error
 
 
-def _format(spec: Spec, file: Path) -> str:
-    documents: list[dict[str, Any]] = [spec.pipeline_spec]
+def to_yaml(spec: Spec) -> str:
+    """Return a spec, and its platform document when it has one, as YAML."""
+    # yaml is slow to import, and JSON does not need it.
+    import yaml
+
+    documents = _documents(spec)
+    text: str = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def _documents(spec: Spec) -> list[JsonObject]:
+    documents: list[JsonObject] = [spec.pipeline_spec]
     if spec.platform_spec:
         documents.append(spec.platform_spec)
+    return documents
+
+
+def _format(spec: Spec, file: Path) -> str:
+    documents = _documents(spec)
     if file.suffix == ".json":
         if len(documents) > 1:
             raise UsageError(
@@ -48,9 +64,5 @@ def _format(spec: Spec, file: Path) -> str:
             )
         return json.dumps(documents[0], indent=2, ensure_ascii=False) + "\n"
     if file.suffix in (".yaml", ".yml"):
-        # yaml is slow to import, and only this branch needs it.
-        import yaml
-
-        text: str = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=110)
-        return text
+        return to_yaml(spec)
     raise UsageError(f"{file} must end in .yaml or .json.")

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from kfgcp.model import JsonValue
 from kfgcp.options import RunOptions
+from kfgcp.spec.registered import RegisteredRef
 from kfgcp.spec.source import Source
 
 
@@ -38,6 +39,7 @@ class StoredRequest:
         buckets: where the buckets of a local run are, in the form of `BucketSettings.to_dict`.
         translation: what was translated for the backend, in the form of
             `TranslatedRequest.to_dict` (see `kfgcp.spec.portable_requests`).
+        registered: the entry of a registry that the pipeline comes from, None for others.
         secrets: where the secrets of a local run are: the name of a variable or a file for each.
             Their values are never stored.
     """
@@ -56,9 +58,13 @@ class StoredRequest:
     buckets: Mapping[str, Any] = field(default_factory=dict)
     translation: Sequence[Mapping[str, JsonValue]] = ()
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    registered: RegisteredRef | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as JSON."""
+        registered = None
+        if self.registered is not None:
+            registered = self.registered.to_dict()
         return {
             "options": self.options.to_dict(),
             "submit_dir": self.submit_dir,
@@ -74,6 +80,7 @@ class StoredRequest:
             "buckets": dict(self.buckets),
             "translation": [dict(change) for change in self.translation],
             "secrets": {name: dict(places) for name, places in self.secrets.items()},
+            "registered": registered,
         }
 
     @classmethod
@@ -84,6 +91,9 @@ class StoredRequest:
             StateError: a newer version of kfgcp wrote it in another form, or it is damaged.
         """
         source = stored.get("source")
+        registered = None
+        if stored.get("registered"):
+            registered = RegisteredRef.from_dict(stored["registered"])
         if stored.get("options") is None:
             options = _read_options_without_version(stored)
         else:
@@ -104,6 +114,7 @@ class StoredRequest:
             buckets=stored.get("buckets", {}),
             translation=tuple(stored.get("translation") or ()),
             secrets=stored.get("secrets", {}),
+            registered=registered,
         )
 
 

@@ -7,11 +7,14 @@ and launches only what a committed transaction contains. Reads never wait for wr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from kfgcp import event
 from kfgcp.model import Run, RunState, Task
+from kfgcp.spec.digest import digest
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.store.cached_outputs import CachedOutputs
 from kfgcp.store.events import RunEvents
 from kfgcp.store.file_uses import FileUses
@@ -223,6 +226,8 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
         self, run: Run, pipeline_spec: Mapping[str, Any] | None, request: StoredRequest | None
     ) -> None:
         self._add_spec(run, pipeline_spec)
+        if request is not None and pipeline_spec is not None:
+            self._prefer_original(run.version, pipeline_spec)
         # The run is first, because the rows of the other tables refer to it (foreign keys).
         self._db.execute(
             "INSERT INTO runs (run_id, env, backend, backend_ref, url, pipeline, version,"
@@ -259,6 +264,24 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             "INSERT OR IGNORE INTO specs VALUES (?, ?, ?, ?)",
             sql_values(run.version, run.pipeline, json_text(pipeline_spec), run.created_at or ""),
         )
+
+    def _prefer_original(self, version: str, pipeline_spec: JsonObject) -> None:
+        """Replace a recorded spec that is not the original of its version.
+
+        A registry can have a pipeline that was translated for an environment. Such a spec is
+        recorded when the original is not known.
+        """
+        text = json_text(pipeline_spec)
+        row = self._db.execute(
+            "SELECT pipeline_spec FROM specs WHERE version = ?", sql_values(version)
+        ).fetchone()
+        # The digest takes time, and in almost all cases both texts are the same.
+        if row is None or row[0] == text or digest(pipeline_spec) != version:
+            return
+        if digest(json.loads(row[0])) != version:
+            self._db.execute(
+                "UPDATE specs SET pipeline_spec = ? WHERE version = ?", sql_values(text, version)
+            )
 
     def _add_params_and_labels(self, run: Run) -> None:
         params = [

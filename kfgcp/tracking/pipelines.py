@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from kfgcp.config_pipelines import ProjectPipeline, is_pipeline_name
 from kfgcp.deploy.images.pins import pin_images
+from kfgcp.deploy.versions.names import is_version_name
 from kfgcp.errors import UsageError
 from kfgcp.model import JsonValue, Run
 from kfgcp.spec.diff import Change
 from kfgcp.spec.diff import diff as diff_specs
 from kfgcp.spec.load import Component, Spec, from_documents, is_pipeline_file_name, load
+from kfgcp.spec.registered import RegisteredRef
 from kfgcp.store.store import Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.handle import RunHandle
@@ -20,8 +23,8 @@ from kfgcp.tracking.named_pipelines import entry_of_file, load_named_pipeline
 from kfgcp.tracking.open_project import OpenProject
 
 PipelineLike = str | Path | Spec | Component
-"""What can be compiled: a name in kfgcp.toml, a file, an address in Artifact Registry, a loaded
-pipeline, or an object of KFP."""
+"""What can be compiled: a name in kfgcp.toml, a file, a version in a registry (`NAME@…`, or an
+address in Artifact Registry), a loaded pipeline, or an object of KFP."""
 Pipeline = PipelineLike | RunHandle | Run
 
 
@@ -66,18 +69,30 @@ class _Resolved:
     has_platform: bool
 
 
-def diff(workspace: OpenProject, before: Pipeline, after: Pipeline) -> Diff:
+def diff(workspace: OpenProject, before: Pipeline, after: Pipeline, env: str | None = None) -> Diff:
     """Return what differs between two pipelines.
 
-    The settings for Kubernetes are compared only when those of both pipelines are known. A version
-    has no such settings, and a run has them only when it was submitted from this project.
+    The settings for Kubernetes are compared only when those of both pipelines are known. A recorded
+    version has no such settings, and a run has them only when it was submitted from this project.
+
+    A registry has a pipeline as its environment runs it. So the other pipeline is translated for
+    the environment before they are compared.
+
+    Args:
+        workspace: the project.
+        before: the first pipeline.
+        after: the second pipeline.
+        env: the environment whose registry or sign-in is used.
 
     Raises:
         UsageError: one of them is not a file, run or version, or can mean several.
         SpecError: one of them does not compile or is not a valid spec.
     """
-    first = _resolve(workspace, before)
-    second = _resolve(workspace, after)
+    first = _resolve(workspace, before, env)
+    second = _resolve(workspace, after, env)
+    if (first.spec.registered is None) != (second.spec.registered is None):
+        first = _translate(workspace, first, env)
+        second = _translate(workspace, second, env)
     before_platform = None
     after_platform = None
     if first.has_platform and second.has_platform:
@@ -101,12 +116,12 @@ def spec_of(workspace: OpenProject, run: Run) -> Spec:
 def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | None = None) -> Spec:
     """Load and check a pipeline, and pin its images.
 
-    A recorded pipeline and one from Artifact Registry keep their images, and so their version.
+    A recorded pipeline and one from a registry keep their images, and so their version.
 
     Args:
         workspace: the project.
         pipeline: what to load.
-        env: the environment whose sign-in reads Artifact Registry.
+        env: the environment whose registry or sign-in is used.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.
@@ -126,10 +141,22 @@ def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | Non
 
         if is_template(pipeline):
             return load_template(pipeline, project.env(env))
+    if is_version(pipeline):
+        # Only names of versions need the modules of registries.
+        from kfgcp.tracking.registries import load_version
+
+        return load_version(workspace, pipeline, env)
     spec = load(pipeline)
     if isinstance(pipeline, (str, Path)):
         spec = replace(spec, entry=entry_of_file(project, str(pipeline)))
     return pin_images(spec, lambda: project)
+
+
+def is_version(pipeline: PipelineLike) -> TypeGuard[str]:
+    """Return whether it names a version in a registry, `NAME@…`, and not a file."""
+    if not isinstance(pipeline, str) or not is_version_name(pipeline):
+        return False
+    return not is_pipeline_file_name(pipeline)
 
 
 def find_entry(workspace: OpenProject, pipeline: PipelineLike) -> ProjectPipeline | None:
@@ -147,16 +174,32 @@ def find_entry(workspace: OpenProject, pipeline: PipelineLike) -> ProjectPipelin
     return None
 
 
-def _resolve(workspace: OpenProject, pipeline: Pipeline) -> _Resolved:
+def _translate(workspace: OpenProject, resolved: _Resolved, env: str | None) -> _Resolved:
+    """Return a pipeline as an environment runs it. The pipeline of a registry is returned as it is.
+
+    The version stays that of the pipeline before the translation.
+    """
+    spec = resolved.spec
+    if spec.registered is not None:
+        return resolved
+    from kfgcp.tracking.registries import sent_spec
+
+    sent = sent_spec(workspace.project.env(env), spec)
+    own = RegisteredRef("", spec.version, "")
+    return replace(resolved, spec=replace(sent, registered=own))
+
+
+def _resolve(workspace: OpenProject, pipeline: Pipeline, env: str | None = None) -> _Resolved:
     if isinstance(pipeline, Run):
         return _resolve_named_run(workspace, pipeline)
     if isinstance(pipeline, RunHandle):
         return _resolve_named_run(pipeline.workspace, pipeline.snapshot)
     if not isinstance(pipeline, (str, Path)):
-        return _Resolved(load_pipeline(workspace, pipeline), has_platform=True)
+        return _Resolved(load_pipeline(workspace, pipeline, env), has_platform=True)
     text = str(pipeline)
-    if is_pipeline_file_name(text) or "://" in text or _is_declared(workspace, text):
-        return _Resolved(load_pipeline(workspace, text), has_platform=True)
+    is_loadable = is_pipeline_file_name(text) or "://" in text or is_version(text)
+    if is_loadable or _is_declared(workspace, text):
+        return _Resolved(load_pipeline(workspace, text, env), has_platform=True)
     spec = _find_version(workspace, text)
     if spec is not None:
         return _Resolved(spec, has_platform=False)

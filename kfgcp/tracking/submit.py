@@ -108,6 +108,12 @@ def prepare(
     if spec.entry is not None:
         named_pipelines.check_environment(spec.entry, environment)
         folder = spec.entry.folder
+    if spec.registered is not None and spec.registered.env not in ("", environment.name):
+        raise UsageError(
+            f"{spec.origin} comes from the registry of '{spec.registered.env}', so it cannot run in"
+            f" '{environment.name}'.",
+            hint=f"Push the pipeline there: kfgcp push PIPELINE --env {environment.name}",
+        )
     values = named_pipelines.collect_values(spec, environment.name, values, smoke=smoke)
     request = SubmitRequest(
         spec=spec,
@@ -207,7 +213,9 @@ def prepare_repetition(
     if from_task is not None:
         handle.task(from_task)
     stored = workspace.store.request(before.run_id) or StoredRequest()
-    spec = pipelines.spec_of(workspace, before)
+    spec = replace(pipelines.spec_of(workspace, before), registered=stored.registered)
+    if spec.registered is not None and spec.registered.address.startswith("https://"):
+        spec = replace(spec, template=spec.registered.address)
     params_before = {name: value for name, value in before.params.items() if value is not None}
     changed_params = spec_params.with_absolute_paths(spec.params, new_params)
     options = _repeat_options(before, stored.options).changed(**changes)

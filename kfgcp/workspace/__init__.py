@@ -35,6 +35,7 @@ _METHODS_ONLY: Final = frozenset(
         "renewed",
         "spec_of",
         "unread",
+        "versions",
     }
 )
 

@@ -18,26 +18,31 @@ from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 if TYPE_CHECKING:
     from kfgcp.config import Environment
     from kfgcp.deploy.images.images import Images
+    from kfgcp.deploy.versions.push import Pushed
     from kfgcp.diagnosis.checks import Check, Finding
     from kfgcp.environments import Imported
     from kfgcp.project_templates import Template
     from kfgcp.rules.report import Report
     from kfgcp.scaffold import Scaffold
+    from kfgcp.tracking.versions import Versions
 
 
 class ProjectMethods(OpenProject):
     """The part of `Workspace` that compiles pipelines, checks the project and writes its files."""
 
-    def compile(self, pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
+    def compile(
+        self, pipeline: PipelineLike, output: str | Path | None = None, env: str | None = None
+    ) -> Spec:
         """Compile and check a pipeline, and write it to a file when `output` is given.
 
         Names of the project's images are replaced by pinned references, see `Workspace.images`.
 
         Args:
             pipeline: the name of a pipeline in kfgcp.toml, `file.py`, `file.py:function`, a
-                compiled `.yaml` or `.json`, or a pipeline or component of KFP (a function with its
-                decorator).
+                compiled `.yaml` or `.json`, a version in a registry (`NAME@TAG`), or a pipeline or
+                component of KFP (a function with its decorator).
             output: a `.yaml` or `.json` file to write.
+            env: the environment whose registry has the version; the default one when None.
 
         Returns:
             The compiled pipeline, which `submit` takes too.
@@ -53,8 +58,8 @@ class ProjectMethods(OpenProject):
         """
         if isinstance(pipeline, Spec):
             spec = pipeline
-        elif pipelines.find_entry(self, pipeline) is not None:
-            spec = pipelines.load_pipeline(self, pipeline)
+        elif pipelines.find_entry(self, pipeline) is not None or pipelines.is_version(pipeline):
+            spec = pipelines.load_pipeline(self, pipeline, env)
         else:
             spec = pin_images(load(pipeline), lambda: self.project)
         if output is not None:
@@ -63,6 +68,47 @@ class ProjectMethods(OpenProject):
 
             write(spec, Path(output))
         return spec
+
+    def push(
+        self, pipeline: PipelineLike, env: str | None = None, tags: str | Sequence[str] = ()
+    ) -> Pushed:
+        """Add a version of a pipeline to the registry of an environment, and set tags.
+
+        Nothing is written when the registry has the version, and the tags point to it.
+
+        Args:
+            pipeline: as in `submit`. The name in the registry is that of the pipeline itself.
+            env: the environment, the default one when None.
+            tags: tags to set. A tag that begins with `v` and a digit never moves.
+
+        Raises:
+            UsageError: a tag is not allowed or cannot move, or an image of the pipeline is not
+                pinned. Nothing was written.
+            ConfigError: the environment does not exist or has no registry.
+            SpecError: the pipeline does not compile or is not a valid spec.
+            BackendError: the registry refuses or cannot be reached.
+
+        Example::
+
+            kfgcp.push("pipelines/churn.py", env="dev", tags=["v1.4.0"]).version
+        """
+        # Only this verb needs the module, and start-up time counts.
+        from kfgcp.tracking.versions import push
+
+        spec = pipelines.load_pipeline(self, pipeline, env)
+        return push(self, spec, env, as_list(tags))
+
+    @property
+    def versions(self) -> Versions:
+        """The versions of pipelines in the registries: list, get, diff, tag and download them.
+
+        Example::
+
+            kfgcp.Workspace.default().versions.get("churn@v1.4.0", env="dev").version
+        """
+        from kfgcp.tracking.versions import Versions
+
+        return Versions(self)
 
     @property
     def images(self) -> Images:
@@ -80,10 +126,10 @@ class ProjectMethods(OpenProject):
         """Load and check a pipeline without starting it.
 
         Args:
-            pipeline: a name or file, as in `compile`, or the address of a version in Artifact
-                Registry.
-            env: the environment whose sign-in is used for Artifact Registry; the default one when
-                None.
+            pipeline: a name, file or version, as in `compile`, or the address of a version in
+                Artifact Registry.
+            env: the environment whose registry has the version, or whose sign-in is used for
+                Artifact Registry; the default one when None.
 
         Raises:
             SpecError: it does not compile or is not a valid spec.
@@ -137,13 +183,14 @@ class ProjectMethods(OpenProject):
         spec = pipelines.load_pipeline(self, pipeline, names[0])
         return check(self.project, spec, names, options, self.recorded_store)
 
-    def diff(self, before: Pipeline, after: Pipeline) -> Diff:
+    def diff(self, before: Pipeline, after: Pipeline, env: str | None = None) -> Diff:
         """Return what differs between two pipelines.
 
         Args:
-            before: the name of a pipeline in kfgcp.toml, a file, a run, or a version: `sha256:` and
-                at least 8 digits.
+            before: the name of a pipeline in kfgcp.toml, a file, a run, the version of a run
+                (`sha256:` and at least 8 digits), or a version in a registry (`NAME@TAG`).
             after: the same.
+            env: the environment whose registry has a version; the default one when None.
 
         Raises:
             UsageError: one of them is not a file, run or version, or could be several.
@@ -153,7 +200,7 @@ class ProjectMethods(OpenProject):
 
             kfgcp.diff("a1b2", "pipelines/churn.py").changes
         """
-        return pipelines.diff(self, before, after)
+        return pipelines.diff(self, before, after, env)
 
     def doctor(
         self,

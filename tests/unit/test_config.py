@@ -156,8 +156,8 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
             (
                 "Did you mean 'max_parallel'? Known keys: accelerators, backend,"
                 " container_credentials, container_folders, container_network, labels,"
-                " max_parallel, pipeline_root, request_seconds, s3_addressing, s3_endpoint,"
-                " s3_region, secrets."
+                " max_parallel, pipeline_root, registry, request_seconds, s3_addressing,"
+                " s3_endpoint, s3_region, secrets."
             ),
         ),
         (

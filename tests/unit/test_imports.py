@@ -292,8 +292,10 @@ def test_every_verb_of_the_command_has_its_function() -> None:
         "env",
         "images",
         "template",
+        "version",
     }  # kfgcp.testing is a package, `env import` is kfgcp.import_env, `template list` is
-    # kfgcp.templates, and `images` is an attribute
+    # kfgcp.templates, and `images` is an attribute, as
+    # `versions` is
     assert set(verb_names()) - of_their_own <= set(dir(importlib.import_module("kfgcp")))
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from kfgcp import file_uris
 from kfgcp.backends.base import (
+    CapabilityT,
     Deleted,
     LogFilter,
     LogLine,
@@ -150,6 +151,19 @@ class LocalBackend:
         return self.get(ref).state
 
     # -- capabilities
+
+    def capability(self, protocol: type[CapabilityT]) -> CapabilityT | None:
+        """Return this backend or its registry, see `HasParts`."""
+        if isinstance(self, protocol):
+            return self
+        # The registry takes time to import, and most commands do not use it.
+        from kfgcp.backends.local.versions import FOLDER_NAME, LocalVersions
+
+        folder = self._home / FOLDER_NAME
+        if self._settings.registry is not None:
+            folder = self._project_root / Path(self._settings.registry).expanduser()
+        registry = LocalVersions(folder)
+        return registry if isinstance(registry, protocol) else None
 
     def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
         """Yield the log lines of a run up to now, task by task."""

@@ -19,6 +19,8 @@ class LocalSettings(BackendSettings):
     Attributes:
         max_parallel: the most tasks that run at the same time. None is a number that depends on the
             processors of this machine.
+        registry: the folder with the versions of pipelines, relative to kfgcp.toml. None is the
+            folder `versions` of the state folder.
         container_credentials: tasks in containers get the Google credentials of the user.
         container_folders: folders that containers may write to, from the folder of kfgcp.toml. A
             container gets a folder when a parameter of its task names the folder or a path in it.
@@ -27,6 +29,7 @@ class LocalSettings(BackendSettings):
     """
 
     max_parallel: int | None = None
+    registry: str | None = None
     container_credentials: bool = False
     container_folders: tuple[str, ...] = ()
     container_network: str | None = None
@@ -38,6 +41,8 @@ class LocalSettings(BackendSettings):
         super().validate(where)
         if self.max_parallel is not None and self.max_parallel < 1:
             raise ConfigError(f"{where}: max_parallel must be at least 1.")
+        if self.registry is not None and not self.registry.strip():
+            raise ConfigError(f"{where}: registry must be the path of a folder.")
 
     def writable_folders(self, root: Path, home: Path) -> tuple[str, ...]:
         """Return the absolute paths of `container_folders`.

@@ -40,6 +40,8 @@ _ORDER: Final = (
     "export",
     "tag",
     "note",
+    "push",
+    "version",
     "dashboard",
     "doctor",
     "template",

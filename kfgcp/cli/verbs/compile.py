@@ -23,15 +23,19 @@ from kfgcp.workspace import Workspace
     type=click.Path(path_type=Path),
     help="Write the compiled pipeline to this .yaml or .json file.",
 )
+@click.option("--env", metavar="NAME", help="The environment whose registry has NAME@TAG.")
 @options.as_json
 @options.workspace
-def command(workspace: Workspace, pipeline: str, output_file: Path | None, as_json: bool) -> None:
+def command(
+    workspace: Workspace, pipeline: str, output_file: Path | None, env: str | None, as_json: bool
+) -> None:
     """Compile and validate a pipeline.
 
-    PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, or a compiled .yaml
-    or .json. Prints the name, the version and the parameters of the pipeline.
+    PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, a compiled .yaml or
+    .json, or a version in a registry (NAME@TAG). Prints the name, the version and the parameters of
+    the pipeline.
     """
-    spec = workspace.compile(pipeline, output_file)
+    spec = workspace.compile(pipeline, output_file, env)
     if as_json:
         output.print_json(_to_json(spec, output_file))
         return

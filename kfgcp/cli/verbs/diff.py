@@ -22,29 +22,33 @@ _SHORT_VERSION_LENGTH: Final = len("sha256:") + 12
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @click.option("--exit-code", "exit_code", is_flag=True, help="Exit with 4 when A and B differ.")
+@click.option("--env", metavar="NAME", help="The environment whose registry has NAME@TAG.")
 @options.as_json
 @options.workspace
-def command(workspace: Workspace, before: str, after: str, exit_code: bool, as_json: bool) -> int:
+def command(
+    workspace: Workspace, before: str, after: str, exit_code: bool, env: str | None, as_json: bool
+) -> int:
     """Show what differs between pipelines, task by task.
 
     A and B can each be the name of a pipeline in kfgcp.toml, a file (file.py, file.py:function, or
-    a compiled .yaml or .json), a run, or the version of a recorded run, such as sha256:1a2b3c4d (at
-    least 8 digits).
+    a compiled .yaml or .json), a run, the version of a recorded run, such as sha256:1a2b3c4d (at
+    least 8 digits), or a version in a registry, such as churn@v1.4.0.
 
     Changes that have no effect on what runs, such as comments and the order of keys, are not
     shown.
     """
-    diff = workspace.diff(before, after)
+    diff = workspace.diff(before, after, env)
     if as_json:
         output.print_json(diff.to_dict())
     else:
-        _print_diff(diff)
+        print_diff(diff)
     if diff.changes and exit_code:
         return CheckFailed.exit_code
     return 0
 
 
-def _print_diff(diff: Diff) -> None:
+def print_diff(diff: Diff) -> None:
+    """Print two pipelines and what differs between them."""
     for sign, spec in (("-", diff.before), ("+", diff.after)):
         _print_line(sign, f"{sign * 3} {spec.origin}  {spec.version[:_SHORT_VERSION_LENGTH]}")
     if not diff.changes:

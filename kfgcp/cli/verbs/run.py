@@ -53,9 +53,10 @@ def command(
     """Run a pipeline and wait for its end.
 
     PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, a compiled .yaml or
-    .json, or the address of a version in Artifact Registry:
+    .json, a version in the registry of the environment, or the address of one in Artifact Registry:
 
     \b
+    NAME@TAG  NAME@latest  NAME@sha256:DIGITS
     https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG
 
     States and logs go to stderr during the run, and the result goes to stdout. Ctrl-C cancels the

@@ -1,0 +1,218 @@
+"""Add a pipeline to a registry, and set tags. The same content makes no write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from kfgcp.backends.versions import (
+    RegisteredVersion,
+    SupportsVersions,
+    VersionUpload,
+)
+from kfgcp.deploy.versions.names import check_pipeline_name, check_tag, is_fixed_tag
+from kfgcp.deploy.versions.resolve import short_version
+from kfgcp.errors import UsageError
+from kfgcp.model import JsonValue
+from kfgcp.spec.digest import digest
+from kfgcp.spec.load import Spec, from_text
+
+UPLOADED = "uploaded"
+UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The result of a push.
+
+    Attributes:
+        pipeline: the name of the pipeline in the registry.
+        version: the version of the pipeline, `sha256:` and 64 digits.
+        env: the name of the environment.
+        registry: the address of the registry.
+        action: `uploaded`, or `unchanged` when the registry had this pipeline.
+        tags: the tags that were set or moved now.
+        entry: the entry of the registry, with all its tags.
+        notes: what to know about the pipeline in this environment, a line for each.
+    """
+
+    pipeline: str
+    version: str
+    env: str
+    registry: str
+    action: str
+    tags: tuple[str, ...]
+    entry: RegisteredVersion
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return the result as JSON, in the form that `kfgcp push --json` prints."""
+        return {
+            "pipeline": self.pipeline,
+            "version": self.version,
+            "env": self.env,
+            "registry": self.registry,
+            "action": self.action,
+            "new_tags": list(self.tags),
+            "tags": list(self.entry.tags),
+            "ref": self.entry.ref,
+            "address": self.entry.address,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What to push.
+
+    Attributes:
+        upload: the text that the environment runs, and its version.
+        sent: the pipeline of the text.
+        tags: the tags to set.
+    """
+
+    upload: VersionUpload
+    sent: Spec
+    tags: Sequence[str]
+
+
+def prepare_push(project: str, spec: Spec, sent: Spec, text: str, tags: Sequence[str]) -> Push:
+    """Check what is about to be pushed.
+
+    Args:
+        project: the name of the project.
+        spec: the pipeline.
+        sent: the pipeline as the environment runs it.
+        text: the text of `sent`.
+        tags: the tags to set.
+
+    Raises:
+        UsageError: a tag or the name of the pipeline is not allowed, or the pipeline comes from a
+            registry.
+        SpecError: the text is not a valid pipeline.
+    """
+    if spec.registered is not None or spec.template is not None:
+        raise UsageError(
+            f"{spec.origin} comes from a registry.",
+            hint="Push the file of the pipeline. To set a tag: kfgcp version tag NAME@TAG TAG",
+        )
+    check_pipeline_name(spec.name)
+    for tag in tags:
+        check_tag(tag)
+    # A file that is not YAML keeps a server of Kubeflow Pipelines busy for ever, so the text is
+    # parsed before it is sent.
+    if not _is_same(from_text(text, spec.origin), sent):
+        raise AssertionError(f"The text of {spec.origin} does not mean the pipeline.")
+    upload = VersionUpload(project, spec.name, spec.version, text)
+    return Push(upload, sent, tuple(dict.fromkeys(tags)))
+
+
+def run_push(registry: SupportsVersions, push: Push, env: str, notes: Sequence[str] = ()) -> Pushed:
+    """Upload a pipeline when the registry does not have it, and set its tags.
+
+    Args:
+        registry: the registry.
+        push: what to push.
+        env: the name of the environment.
+        notes: what to know about the pipeline in this environment.
+
+    Raises:
+        UsageError: a tag that begins with `v` and a digit points to another version. Nothing was
+            written.
+        BackendError: the registry refuses or cannot be reached.
+    """
+    upload = push.upload
+    entries = registry.list_versions(upload.pipeline)
+    entry = _find_entry(registry, push, entries)
+    for tag in push.tags:
+        refuse_move(tag, entries, entry, upload.version)
+    action = UNCHANGED
+    if entry is None:
+        entry = registry.upload(upload)
+        action = UPLOADED
+    new_tags = [tag for tag in push.tags if tag not in entry.tags]
+    entry = set_tags(registry, entry, new_tags)
+    return Pushed(
+        upload.pipeline,
+        upload.version,
+        env,
+        registry.registry,
+        action,
+        tuple(new_tags),
+        entry,
+        tuple(notes),
+    )
+
+
+def set_tags(
+    registry: SupportsVersions, entry: RegisteredVersion, tags: Sequence[str]
+) -> RegisteredVersion:
+    """Let tags point to an entry, and return the entry with them.
+
+    Args:
+        registry: the registry.
+        entry: the entry.
+        tags: the tags, which `check_tag` and `refuse_move` allow.
+    """
+    for tag in tags:
+        registry.set_tag(entry, tag)
+    return _with_tags(entry, set(entry.tags) | set(tags))
+
+
+def _with_tags(entry: RegisteredVersion, tags: set[str]) -> RegisteredVersion:
+    return replace(entry, tags=tuple(sorted(tags)))
+
+
+def refuse_move(
+    tag: str,
+    entries: Sequence[RegisteredVersion],
+    target: RegisteredVersion | None,
+    version: str,
+) -> None:
+    """Check that a tag may point to an entry.
+
+    Args:
+        tag: the tag.
+        entries: the entries of the pipeline.
+        target: the entry, None when it is not uploaded yet.
+        version: the version of the entry.
+
+    Raises:
+        UsageError: the tag begins with `v` and a digit, and points to another entry.
+    """
+    if not is_fixed_tag(tag):
+        return
+    for entry in entries:
+        if tag not in entry.tags or (target is not None and entry.ref == target.ref):
+            continue
+        before = short_version(entry)
+        after = version[: len(before)] if entry.version else version
+        if entry.has_version(version):
+            after += " with another text"
+        raise UsageError(
+            f"The tag {tag} of {entry.pipeline} points to {before} and cannot move to {after}.",
+            hint="Tags that begin with v and a digit never move. Use a new tag.",
+        )
+
+
+def _find_entry(
+    registry: SupportsVersions, push: Push, entries: Sequence[RegisteredVersion]
+) -> RegisteredVersion | None:
+    """Return the entry that already has the pipeline in the form for this environment."""
+    upload = push.upload
+    same_version = [entry for entry in entries if entry.has_version(upload.version)]
+    if not same_version:
+        return None
+    # NAME@sha256:… means the newest entry. When an older one has the text, because a translation
+    # was changed and changed back, `upload` makes it the newest one again.
+    newest = same_version[0]
+    if newest.has_text(upload.text_digest):
+        return newest
+    # Another version of the KFP SDK writes the same pipeline as another text.
+    text = registry.read_text(newest)
+    return newest if _is_same(from_text(text, upload.pipeline), push.sent) else None
+
+
+def _is_same(one: Spec, other: Spec) -> bool:
+    """Return whether two pipelines mean the same, with their second documents."""
+    is_same_pipeline = digest(one.pipeline_spec) == digest(other.pipeline_spec)
+    return is_same_pipeline and (one.platform_spec or {}) == (other.platform_spec or {})
