@@ -19,7 +19,14 @@ from kfgcp.backends.base import (
     SupportsPlan,
     SupportsRetry,
 )
-from kfgcp.backends.service import CanRetry, HasLogs, HasNativeClient, RunService
+from kfgcp.backends.service import (
+    CanRetry,
+    HasLogs,
+    HasNativeClient,
+    HasRegistry,
+    RunService,
+)
+from kfgcp.backends.versions import SupportsVersions
 from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState
 
@@ -48,6 +55,8 @@ def find_part(mirror: MirroredRuns, service: RunService, protocol: type) -> obje
         return MirrorRetry(mirror, service)
     if protocol is SupportsNative and isinstance(service, HasNativeClient):
         return MirrorNative(mirror, service)
+    if protocol is SupportsVersions and isinstance(service, HasRegistry):
+        return service.versions()
     # These Protocols name no run, so a service can implement them itself.
     if protocol in (SupportsArtifacts, SupportsPlan) and isinstance(service, protocol):
         return service

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
 from kfgcp.backends.base import LogFilter, LogLine, LogTail, Pace, SubmitRequest
+from kfgcp.backends.versions import SupportsVersions
 from kfgcp.model import Run, RunState
 from kfgcp.query import RunFilter
 from kfgcp.store.rows import Cancellation
@@ -200,6 +201,14 @@ class HasNativeClient(Protocol):
 
     def native(self, backend_ref: str) -> Any:
         """Return the run as an object of the official client."""
+
+
+@runtime_checkable
+class HasRegistry(Protocol):
+    """Has a registry for versions of pipelines."""
+
+    def versions(self) -> SupportsVersions:
+        """Return the registry. An environment may have none; then its methods raise ConfigError."""
 
 
 class ServiceRecords(Protocol):

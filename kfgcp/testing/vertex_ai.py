@@ -124,8 +124,14 @@ class VertexStandIn(RunningStandIn):
             "api_endpoint": self.api_endpoint,
             "logging_endpoint": self.api_endpoint,
             "artifact_registry_endpoint": self.api_endpoint,
+            "pipeline_registry": self.pipeline_registry,
             "auth": "anonymous",
         }
+
+    @property
+    def pipeline_registry(self) -> str:
+        """Return the address of the repository REPOSITORY, as Google writes it."""
+        return f"https://{self.location}-kfp.pkg.dev/{self.project}/{REPOSITORY}"
 
     def canonical(self, name: str) -> str:
         """Return a resource name with the number of the project, as the service writes names."""
