@@ -124,7 +124,7 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
         BackendError: the body is not a JSON object.
     """
     if is_page(response):
-        raise _page_instead_of_json(response, request)
+        raise _unexpected_page(response, request, "JSON")
     if not response.body.strip():
         if may_be_empty:
             return {}
@@ -158,9 +158,36 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
     )
 
 
-def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError:
-    """Return the error for a web page with status 2xx. Most often it is a sign-in page."""
-    message = f"{request.service} answered {request} with a web page, not with JSON"
+def parse_text(response: Response, request: RequestInfo) -> str:
+    """Return the text in the body of a response with status 2xx.
+
+    Args:
+        response: the response.
+        request: the request, for messages.
+
+    Raises:
+        AuthError: the body is a web page. Most often it is a sign-in page with status 200.
+        BadAnswer: the body is not UTF-8.
+    """
+    if is_page(response):
+        raise _unexpected_page(response, request, "a file")
+    try:
+        return response.body.decode()
+    except UnicodeDecodeError:
+        raise BadAnswer(
+            f"The answer of {request.service} to {request} is not UTF-8 text.", hint=HINT
+        ) from None
+
+
+def _unexpected_page(response: Response, request: RequestInfo, expected: str) -> AuthError:
+    """Return the error for a web page with status 2xx. Most often it is a sign-in page.
+
+    Args:
+        response: the response.
+        request: the request.
+        expected: what the service should have sent, in words.
+    """
+    message = f"{request.service} answered {request} with a web page, not with {expected}"
     page_title = title(response, *request.secrets)
     if wants_sign_in(response):
         message = f"{message}; it looks like a sign-in page"

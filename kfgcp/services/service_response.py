@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfgcp.errors import BackendError, Unreachable
-from kfgcp.services.responses import RequestInfo, parse
+from kfgcp.services.responses import RequestInfo, parse, parse_text
 from kfgcp.services.transport import Response, TransportError
 
 
@@ -42,6 +42,14 @@ class ServiceResponse:
         except BackendError as error:
             # The status says success. So the service probably carried out the request, although
             # kfgcp cannot read the answer.
+            raise error.amended(unknown=True) from None
+
+    def text(self) -> str:
+        """Return the text in the body, see `responses.parse_text`."""
+        try:
+            return parse_text(self.response, self.request)
+        except BackendError as error:
+            # See `json`.
             raise error.amended(unknown=True) from None
 
 

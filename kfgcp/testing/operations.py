@@ -22,11 +22,13 @@ EMPTY: Final[JsonObject] = {"@type": "type.googleapis.com/google.protobuf.Empty"
 class _Operation(NamedTuple):
     """An operation.
 
-    started: seconds since 1970. metadata_type: the type of its metadata, without the package.
+    started: seconds since 1970. metadata: the constant part of its metadata. has_times: whether
+    the metadata has times, as in all methods of Vertex AI.
     """
 
     started: float
-    metadata_type: str
+    metadata: JsonObject
+    has_times: bool
     response: JsonObject
 
 
@@ -57,7 +59,11 @@ class Operations:
         ]
 
     def start(
-        self, metadata_type: str, response: JsonObject = EMPTY, response_type: str = ""
+        self,
+        metadata_type: str = "",
+        response: JsonObject = EMPTY,
+        response_type: str = "",
+        metadata: JsonObject | None = None,
     ) -> Response:
         """Add an operation, and return the answer of the method that starts it.
 
@@ -65,13 +71,17 @@ class Operations:
             metadata_type: the type of the metadata in aiplatform_v1.
             response: the result of the operation as JSON.
             response_type: the type of `response` in aiplatform_v1; empty if `response` has `@type`.
+            metadata: the metadata of a method of another service. It replaces `metadata_type`.
         """
         number = stable_number(self._parent, next(self._numbers))
         name = f"{self._parent}/operations/{number}"
         if response_type:
             response = {"@type": _TYPE_PREFIX + response_type, **response}
+        has_times = metadata is None
+        if metadata is None:
+            metadata = {"@type": _TYPE_PREFIX + metadata_type}
         with self._lock:
-            self._operations[name] = _Operation(time.time(), metadata_type, response)
+            self._operations[name] = _Operation(time.time(), metadata, has_times, response)
         return Response(body=self._view(name))
 
     def get(self, request: Request, operation: str, **_: str) -> Response:
@@ -117,10 +127,10 @@ class Operations:
             "createTime": format_time(operation.started),
             "updateTime": format_time(end if is_done else operation.started),
         }
-        view: JsonBody = {
-            "name": name,
-            "metadata": {"@type": _TYPE_PREFIX + operation.metadata_type, "genericMetadata": times},
-        }
+        metadata = dict(operation.metadata)
+        if operation.has_times:
+            metadata["genericMetadata"] = times
+        view: JsonBody = {"name": name, "metadata": metadata}
         if is_done:
             view["done"] = True
             view["response"] = dict(operation.response)

@@ -37,6 +37,8 @@ from kfgcp.testing.seeds import PerRun, SeedOptions, seeds, value_for_run, value
 from kfgcp.testing.server import Request, Response, Route, Router
 
 LOCATION: Final = "europe-west4"
+# A repository of the format KFP.
+REPOSITORY: Final = "pipelines"
 _BASE: Final = "/v1/projects/{project}/locations/{location}"
 # Our components register models at this address. Google's clients do not read the variable.
 _vertex_variable: Final = EmulatorVariable("AIPLATFORM_EMULATOR_HOST")
@@ -55,6 +57,7 @@ class VertexStandIn(RunningStandIn):
         operations: `operations.seconds` is the duration of long-running operations, 0 by default.
         logging: `logging.payload` is the form of the log entries of tasks: `json` or `text`.
         permissions: the answers to questions about tokens, permissions and quotas.
+        artifact_registry: the repositories of pipelines. It has REPOSITORY from the start.
         service_accounts: the accounts that jobs may run as, None for any.
         max_request_bytes: the longest body of a request.
     """
@@ -87,7 +90,8 @@ class VertexStandIn(RunningStandIn):
         self._models = ModelRegistry(place, self.operations, surroundings.has_bucket)
         job_logs = JobLogs(project, place, self._jobs)
         self.logging = CloudLogging(project, PROJECT_NUMBER, job_logs.entries)
-        self._registry = ArtifactRegistry(location)
+        self.artifact_registry = ArtifactRegistry(location, self.operations)
+        self.artifact_registry.make_repository(REPOSITORY)
         self.permissions = Permissions(self._may_act_as)
         # The base class starts the server, and then requests may come at once. So call it last.
         self._router = Router(self._routes())
@@ -120,8 +124,14 @@ class VertexStandIn(RunningStandIn):
             "api_endpoint": self.api_endpoint,
             "logging_endpoint": self.api_endpoint,
             "artifact_registry_endpoint": self.api_endpoint,
+            "pipeline_registry": self.pipeline_registry,
             "auth": "anonymous",
         }
+
+    @property
+    def pipeline_registry(self) -> str:
+        """Return the address of the repository REPOSITORY, as Google writes it."""
+        return f"https://{self.location}-kfp.pkg.dev/{self.project}/{REPOSITORY}"
 
     def canonical(self, name: str) -> str:
         """Return a resource name with the number of the project, as the service writes names."""
@@ -137,7 +147,7 @@ class VertexStandIn(RunningStandIn):
         """Return the resource names of all registered models, the oldest first."""
         return self._models.names()
 
-    def publish(self, package: str, content: str, *tags: str, repository: str = "pipelines") -> str:
+    def publish(self, package: str, content: str, *tags: str, repository: str = REPOSITORY) -> str:
         """Add a version of a compiled pipeline to Artifact Registry.
 
         Args:
@@ -149,7 +159,7 @@ class VertexStandIn(RunningStandIn):
         Returns:
             The address of the version, with its digest.
         """
-        return self._registry.publish(self.project, repository, package, content, tags)
+        return self.artifact_registry.publish(self.project, repository, package, content, tags)
 
     def fire(self, schedule: str) -> str:
         """Start a job of a schedule now, as its cron would, and return the id of the job.
@@ -238,12 +248,15 @@ class VertexStandIn(RunningStandIn):
         return GoogleError(status, text).response
 
     def takes_type(self, request: Request, content_type: str) -> bool:
-        """Return whether a request with a form asks who its token belongs to.
+        """Return whether a request may have a form.
 
-        Google's service takes a form for this question. A foreign web page may send the question,
-        because it changes nothing.
+        Google's services take a form for the question who a token belongs to, and for the upload of
+        a pipeline. A foreign web page may send the question, because it changes nothing. An upload
+        from a foreign web page is refused by its Origin.
         """
-        return request.path == TOKEN_INFO and content_type == "application/x-www-form-urlencoded"
+        if request.path == TOKEN_INFO:
+            return content_type == "application/x-www-form-urlencoded"
+        return self.artifact_registry.is_upload(request, content_type)
 
     def _routes(self) -> list[Route]:
         routes = self.logging.routes() + self.permissions.routes()
@@ -251,7 +264,7 @@ class VertexStandIn(RunningStandIn):
         for part in (self._jobs, self._schedules, self._metadata, self._models, self.operations):
             routes += part.routes(_BASE)
         # The routes of downloads are last, because they also fit many paths of other services.
-        return routes + self._registry.routes()
+        return routes + self.artifact_registry.routes()
 
     def _get_location(self, request: Request, project: str, location: str) -> Response:
         return Response(

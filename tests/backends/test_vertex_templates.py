@@ -7,7 +7,7 @@ import pytest
 
 import kfgcp
 import kfgcp.testing
-from kfgcp.errors import NotFound, SpecError, UsageError
+from kfgcp.errors import AuthError, NotFound, SpecError, UsageError
 from kfgcp.testing import VertexStandIn
 from patience import PROCESS
 
@@ -60,6 +60,25 @@ def test_a_digest_needs_no_question_for_the_tag(cloud: VertexStandIn, compiled: 
 
     assert kfgcp.run(address, env="dev", timeout=PROCESS).outputs == {"Output": 42}
     assert cloud.requests.count("GET", "*/tags/*") == 0
+
+
+@pytest.mark.parametrize("tag", ["1.0.0", "sdk-1-25", "Latest", "_a", "a.b~c@d"])
+def test_a_tag_has_the_characters_of_google_s_own_tags(
+    cloud: VertexStandIn, compiled: str, tag: str
+) -> None:
+    address = cloud.publish("doubled", compiled, tag)
+
+    spec = kfgcp.Workspace.default().load_pipeline(f"{ADDRESS}/{tag}", "dev")
+
+    assert spec.template == address
+
+
+def test_a_sign_in_page_is_not_a_pipeline(cloud: VertexStandIn, compiled: str) -> None:
+    address = cloud.publish("doubled", compiled)
+    cloud.fail_next("garbage")
+
+    with pytest.raises(AuthError, match="with a web page, not with a file"):
+        kfgcp.submit(address, env="dev")
 
 
 def test_it_runs_on_this_machine_too(cloud: VertexStandIn, compiled: str) -> None:

@@ -13,9 +13,11 @@ from random import Random
 from typing import Any
 
 import kfgcp
-from kfgcp.backends.base import LogFilter
+from kfgcp.backends.base import LogFilter, capability
+from kfgcp.backends.versions import SupportsVersions, VersionUpload, digest_text
 from kfgcp.errors import NotFound
 from kfgcp.model import Artifact
+from kfgcp.spec.load import from_text
 from kfgcp.testing import KubeflowStandIn, VertexStandIn
 from kfgcp.tracking import artifact_contents
 from kfgcp.tracking.handle import RunHandle
@@ -201,6 +203,22 @@ def _rerun(ground: Ground, random: Random, run: str) -> None:
     kfgcp.rerun(run, env="cloud", timeout=SECONDS, check=False)
 
 
+def _versions(ground: Ground, random: Random, _: object) -> None:
+    """Add a version of a pipeline, read it, and give it a tag."""
+    registry = capability(kfgcp.Workspace.default().backend("cloud"), SupportsVersions)
+    assert registry is not None
+    text = ground.pipelines["scores"].read_text() + f"# {random.random()}\n"
+    name = from_text(text, "scores").name
+    entry = registry.upload(VersionUpload("acme", name, digest_text(text), text))
+    assert registry.read_text(entry) == text
+    # One tag is moved each time, and the other one is created and removed.
+    for tag in ("latest", "stable"):
+        registry.set_tag(entry, tag)
+    registry.list_versions(name)
+    registry.list_pipelines()
+    registry.remove_tag(entry, "stable")
+
+
 def _cli(*arguments: str) -> Callable[[Ground, Random, object], list[str]]:
     """The arguments of a verb; RUN stands for what was arranged."""
 
@@ -299,6 +317,7 @@ VERBS = (
     Verb("frames", _frames, weight=2, makes_runs=False),
     Verb("native", _native, _submitted),
     Verb("doctor", _doctor, arguments=_cli("doctor", "--env", "cloud"), weight=2, makes_runs=False),
+    Verb("versions", _versions, backends=("vertex",), weight=2, makes_runs=False),
     Verb("artifact contents", _read_artifacts, makes_runs=False),
 )
 

@@ -7,6 +7,7 @@ from functools import partial
 
 from kfgcp.backends.vertex.addresses import address
 from kfgcp.backends.vertex.settings import VertexSettings
+from kfgcp.backends.vertex.versions import VertexVersions
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock_skew import clock_skew
@@ -35,7 +36,7 @@ def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list
     vertex = _VertexChecks(env)
     settings = vertex.settings
     cloud = vertex.cloud
-    return [
+    checks: list[Check] = [
         ("service", vertex.check_service),
         ("clock", vertex.check_clock),
         ("credentials", vertex.check_credentials),
@@ -45,9 +46,12 @@ def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list
         ("runner", partial(cloud.check_bucket_access_of_runs, settings.pipeline_root)),
         ("service_account", cloud.check_act_as),
         ("images", partial(cloud.check_images, images)),
-        ("quota", partial(cloud.check_quota, settings.location)),
-        ("logs", cloud.check_logs),
     ]
+    if settings.pipeline_registry:
+        checks.append(("registry", vertex.check_registry))
+    checks.append(("quota", partial(cloud.check_quota, settings.location)))
+    checks.append(("logs", cloud.check_logs))
+    return checks
 
 
 class _VertexChecks:
@@ -124,6 +128,12 @@ class _VertexChecks:
                 hint="Write gs://BUCKET/FOLDER.",
             )
         return self.cloud.check_bucket(root)
+
+    def check_registry(self) -> str:
+        """Check that the repository for versions of pipelines exists, and stores pipelines."""
+        registry = VertexVersions(self._env, seconds=CALL_LIMITS["seconds"])
+        registry.check()
+        return f"{registry.registry} stores pipelines"
 
     def _list_runs(self) -> BackendError | None:
         """List one run, and return the error of the request, None when it succeeds.

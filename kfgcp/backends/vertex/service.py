@@ -26,6 +26,7 @@ from kfgcp.backends.vertex.logs import JobLogs, JobTail
 from kfgcp.backends.vertex.messages import PipelineJob, read_job
 from kfgcp.backends.vertex.read_run import JobLocation, read_time, run_from_job
 from kfgcp.backends.vertex.settings import VertexSettings
+from kfgcp.backends.vertex.versions import VertexVersions
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.hosts import is_loopback
@@ -123,6 +124,10 @@ class VertexService:
     @property
     def _parent(self) -> str:
         return f"projects/{self._job_location.project}/locations/{self._job_location.region}"
+
+    def versions(self) -> VertexVersions:
+        """Return the registry of the environment, see `HasRegistry`."""
+        return VertexVersions(self._env)
 
     # -- starting and ending runs
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kfgcp.backends.remote_settings import RemoteSettings
+from kfgcp.backends.vertex.registry_addresses import REPOSITORY_FORM, parse_repository
 from kfgcp.errors import ConfigError
 from kfgcp.translation_tables import Form
 
@@ -28,6 +29,8 @@ class VertexSettings(RemoteSettings):
             no new tasks then.
         preflight_validations: Vertex AI checks a job before it starts.
         experiment_tracking: kfgcp adds each run to its experiment in Vertex AI Experiments.
+        pipeline_registry: the repository in Artifact Registry for versions of pipelines,
+            `https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY`. Its format is KFP.
     """
 
     project: str
@@ -42,6 +45,7 @@ class VertexSettings(RemoteSettings):
     failure_policy: str | None = None
     preflight_validations: bool = False
     experiment_tracking: bool = False
+    pipeline_registry: str | None = None
 
     form = Form.VERTEX
 
@@ -58,6 +62,12 @@ class VertexSettings(RemoteSettings):
             raise ConfigError(
                 f"{where}: pipeline_root is {self.pipeline_root!r}, not in Cloud Storage.",
                 hint="Write gs://BUCKET/FOLDER.",
+            )
+        registry = self.pipeline_registry
+        if registry is not None and parse_repository(registry) is None:
+            raise ConfigError(
+                f"{where}: pipeline_registry is {registry!r}, not the address of a repository.",
+                hint=f"Write {REPOSITORY_FORM}.",
             )
         for range_name in self.reserved_ip_ranges:
             if not isinstance(range_name, str):

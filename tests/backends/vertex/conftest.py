@@ -1,12 +1,17 @@
 """What tests of the backend vertex share: its settings, a task as the service has it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from json_types import JsonDict
+from kfgcp.backends.versions import SupportsVersions
 from kfgcp.backends.vertex.settings import VertexSettings
+from kfgcp.services.client import ServiceClient
+from kfgcp.testing import VertexStandIn, vertex
+from registered_versions import open_registry
 
 SETTINGS = {"project": "acme", "location": "europe-west4", "pipeline_root": "gs://acme-pipelines"}
 
@@ -37,3 +42,19 @@ def detail() -> Callable[..., JsonDict]:
         return {key: value for key, value in (defaults | more).items() if value is not None}
 
     return make
+
+
+@pytest.fixture
+def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexStandIn]:
+    """Return a stand-in, to which the environment `dev` leads. Retries do not wait."""
+    monkeypatch.setitem(ServiceClient.__init__.__kwdefaults__, "sleep", lambda seconds: None)
+    with vertex(mode="instant") as stand_in:
+        (home / "kfgcp.toml").write_text(stand_in.toml("dev"))
+        yield stand_in
+        assert stand_in.unused_faults == []
+
+
+@pytest.fixture
+def registry(cloud: VertexStandIn) -> SupportsVersions:
+    """Return the registry of the environment `dev`."""
+    return open_registry()

@@ -22,6 +22,7 @@ CHECKS = [
     "runner",
     "service_account",
     "images",
+    "registry",
     "quota",
     "logs",
 ]
