@@ -2,11 +2,12 @@ locals {
   on_vertex = { for team in keys(var.teams) : team => merge(
     { for key, value in module.vertex.settings : key => value if value != null },
     {
-      backend         = "vertex"
-      project         = var.project
-      pipeline_root   = module.storage.urls["artifacts/${team}"]
-      service_account = module.identities.runners[team]
-      labels          = { team = team, environment = var.environment, cost_center = var.cost_center }
+      backend           = "vertex"
+      project           = var.project
+      pipeline_root     = module.storage.urls["artifacts/${team}"]
+      pipeline_registry = module.registry.kfp_url
+      service_account   = module.identities.runners[team]
+      labels            = { team = team, environment = var.environment, cost_center = var.cost_center }
     },
   ) }
   on_kubeflow = local.has.kubeflow ? { for team in keys(var.teams) : "${team}-kubeflow" => merge(

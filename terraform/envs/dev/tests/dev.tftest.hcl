@@ -20,7 +20,7 @@ variables {
 run "vertex_ai_alone" {
   command = apply
   assert {
-    condition     = output.kfgcp_environments == { growth = { backend = "vertex", project = "acme-ml-dev", location = "europe-west4", pipeline_root = "gs://acme-ml-dev-artifacts/growth", service_account = "kfgcp-runner-growth@acme-ml-dev.iam.gserviceaccount.com", labels = { team = "growth", environment = "dev", cost_center = "ml" } } }
+    condition     = output.kfgcp_environments == { growth = { backend = "vertex", project = "acme-ml-dev", location = "europe-west4", pipeline_root = "gs://acme-ml-dev-artifacts/growth", pipeline_registry = "https://europe-west4-kfp.pkg.dev/acme-ml-dev/kfgcp-kfp", service_account = "kfgcp-runner-growth@acme-ml-dev.iam.gserviceaccount.com", labels = { team = "growth", environment = "dev", cost_center = "ml" } } }
     error_message = "These are the keys of an environment in kfgcp.toml."
   }
 }
