@@ -96,7 +96,9 @@ class RegisteredVersion:
         project: the name of the project that made the entry, "" when the registry does not have it.
         tags: the tags that point to the entry, sorted, without the tags of kfgcp's own markers.
         created_at: RFC 3339 text in UTC.
-        address: the address for people and for `kfgcp run`, which never changes.
+        address: the address for people, which never changes.
+        template: the address in Artifact Registry, which a job on Vertex AI names; "" for other
+            registries.
     """
 
     pipeline: str
@@ -107,6 +109,7 @@ class RegisteredVersion:
     tags: tuple[str, ...]
     created_at: str
     address: str
+    template: str = ""
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the entry as JSON, in the form that `kfgcp version show --json` prints."""
@@ -163,6 +166,14 @@ class SupportsVersions(Protocol):
 
         Raises:
             NotFound: the entry does not exist any more.
+        """
+
+    def read(self, version: RegisteredVersion) -> tuple[RegisteredVersion, str]:
+        """Return an entry with all digits of its version that the registry has, and its text.
+
+        Raises:
+            NotFound: the entry does not exist any more.
+            BadAnswer: the text is not the one that was pushed.
         """
 
     def upload(self, upload: VersionUpload) -> RegisteredVersion:

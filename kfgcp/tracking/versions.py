@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kfgcp.atomic import write_file
-from kfgcp.backends.registry import runs_here
 from kfgcp.backends.versions import RegisteredVersion, SupportsVersions
-from kfgcp.deploy.images.pins import check_images
+from kfgcp.deploy.images.pins import require_pinned_images, stand_in_notes
 from kfgcp.deploy.versions.names import VersionName, check_tag, is_fixed_tag, parse_version_name
 from kfgcp.deploy.versions.push import Pushed, prepare_push, refuse_move, run_push, set_tags
 from kfgcp.deploy.versions.resolve import find_version, short_version
@@ -42,7 +41,8 @@ def push(
     environment = project.env(env)
     if spec.entry is not None:
         check_environment(spec.entry, environment)
-    notes = check_images(spec, environment, is_local=runs_here(environment.backend))
+    require_pinned_images(spec, environment)
+    notes = stand_in_notes(spec, environment)
     sent = sent_spec(environment, spec)
     prepared = prepare_push(project.name, spec, sent, to_yaml(sent), tags)
     registry = open_registry(workspace, environment.name)

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from kfgcp import testing
+from kfgcp.testing.stand_in import StandIn
 
 
 @dataclass(frozen=True)
@@ -36,4 +40,29 @@ def local(home: Path) -> Iterator[Registry]:
     yield Registry("local", changed_files)
 
 
-REGISTRIES: Mapping[str, Callable[[Path], AbstractContextManager[Registry]]] = {"local": local}
+@contextmanager
+def artifact_registry(home: Path) -> Iterator[Registry]:
+    """Prepare a repository of Artifact Registry, in a stand-in."""
+    with testing.vertex(mode="instant") as stand_in:
+        (home / "kfgcp.toml").write_text(stand_in.toml("dev"))
+        yield Registry("dev", partial(_count_writes, stand_in))
+
+
+@contextmanager
+def kubeflow(home: Path) -> Iterator[Registry]:
+    """Prepare a server of Kubeflow Pipelines, in a stand-in."""
+    with testing.kubeflow(mode="instant") as stand_in:
+        (home / "kfgcp.toml").write_text(stand_in.toml("gke"))
+        yield Registry("gke", partial(_count_writes, stand_in))
+
+
+def _count_writes(stand_in: StandIn) -> int:
+    reads = len(stand_in.requests.select("GET"))
+    return len(stand_in.requests) - reads
+
+
+REGISTRIES: Mapping[str, Callable[[Path], AbstractContextManager[Registry]]] = {
+    "local": local,
+    "vertex": artifact_registry,
+    "kubeflow": kubeflow,
+}

@@ -151,6 +151,10 @@ class KubeflowVersions:
             )
         return format_documents(pipeline_spec)
 
+    def read(self, version: RegisteredVersion) -> tuple[RegisteredVersion, str]:
+        """Return an entry and its text, see `SupportsVersions.read`."""
+        return version, self.read_text(version)
+
     def _pipelines(self) -> Mapping[str, PipelineAnswer]:
         """Return the pipelines of the namespace by name. They are requested once."""
         if self._pipelines_by_name is None:

@@ -108,6 +108,10 @@ class LocalVersions:
             )
         return text
 
+    def read(self, version: RegisteredVersion) -> tuple[RegisteredVersion, str]:
+        """Return an entry and its text, see `SupportsVersions.read`."""
+        return version, self.read_text(version)
+
     def upload(self, upload: VersionUpload) -> RegisteredVersion:
         """Add an entry, and return it. An entry with the same text is not added again."""
         folder = self._pipeline_folder(upload.pipeline)

@@ -102,7 +102,12 @@ class VertexVersions:
             return sorted(client.list_packages())
 
     def read_text(self, version: RegisteredVersion) -> str:
-        """Return the text of an entry without the comment lines of kfgcp.
+        """Return the text of an entry without the comment lines of kfgcp."""
+        _, entry_text = self.read(version)
+        return entry_text
+
+    def read(self, version: RegisteredVersion) -> tuple[RegisteredVersion, str]:
+        """Return an entry with its whole version, and its text without the comment lines of kfgcp.
 
         Raises:
             NotFound: the entry does not exist any more.
@@ -113,12 +118,12 @@ class VertexVersions:
             content = client.download(version.pipeline, version.ref)
         marked = read_markers(content)
         if marked is None and not version.version:
-            return content
+            return version, content
         if marked is None or not marked.version.startswith(version.version):
             raise _wrong_text(version.address, "the version of its tag")
         if not digest_text(marked.text).startswith(version.text_digest):
             raise _wrong_text(version.address, "the digest of its tag")
-        return marked.text
+        return replace(version, version=marked.version), marked.text
 
     def upload(self, upload: VersionUpload) -> RegisteredVersion:
         """Add an entry, see `SupportsVersions.upload`.
@@ -332,6 +337,7 @@ class _Entry:
 def _read_entry(client: RepositoryClient, pipeline: str, listed: ListedVersion) -> _Entry:
     """Return an item of a list of versions as an entry."""
     markers = read_tags(listed.tags)
+    address = VersionAddress(client.address, pipeline, listed.digest).url
     version = RegisteredVersion(
         pipeline=pipeline,
         ref=listed.digest,
@@ -342,7 +348,8 @@ def _read_entry(client: RepositoryClient, pipeline: str, listed: ListedVersion) 
         project="",
         tags=tuple(tag for tag in listed.tags if not is_marker(tag)),
         created_at=listed.created_at,
-        address=VersionAddress(client.address, pipeline, listed.digest).url,
+        address=address,
+        template=address,
     )
     return _Entry(version, markers.is_current)
 

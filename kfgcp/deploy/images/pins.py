@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from kfgcp.backends.registry import runs_here
 from kfgcp.config import COMPONENT_IMAGES, Environment, Project
 from kfgcp.diagnosis.checks import Aside, Check
-from kfgcp.errors import ConfigError
+from kfgcp.errors import ConfigError, UsageError
 from kfgcp.hosts import is_loopback
 from kfgcp.rules.rule import Runner
 from kfgcp.spec.image_names import bare_images, container_images, replace_images
@@ -68,6 +68,18 @@ def stand_in_notes(spec: Spec, env: Environment) -> list[str]:
         return []
     unpinned = unpinned_images(container_images(spec.pipeline_spec))
     return [f"{image.problem} A service would refuse the run." for image in unpinned]
+
+
+def require_pinned_images(spec: Spec, env: Environment) -> None:
+    """Refuse a pipeline with an image that is not pinned, for a service.
+
+    Raises:
+        UsageError: the service of the environment would have to pull such an image.
+    """
+    if runner_of(env) is not Runner.SERVICE:
+        return
+    for image in unpinned_images(container_images(spec.pipeline_spec)):
+        raise UsageError(image.problem, hint=image.hint)
 
 
 def runner_of(env: Environment) -> Runner:

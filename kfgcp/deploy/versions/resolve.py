@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from kfgcp.backends.versions import RegisteredVersion, SupportsVersions, digest_text, digits
+from kfgcp.backends.versions import RegisteredVersion, SupportsVersions, digits
 from kfgcp.deploy.versions.names import NameKind, VersionName
-from kfgcp.errors import BadAnswer, UsageError
+from kfgcp.errors import UsageError
 from kfgcp.settings import did_you_mean
 from kfgcp.spec.digest import digest
 from kfgcp.spec.load import Spec, from_text
@@ -72,19 +72,11 @@ def read_spec(
         SpecError: the text is not a valid pipeline.
         NotFound: the entry does not exist any more.
     """
-    text = registry.read_text(entry)
-    if entry.text_digest and not entry.has_text(digest_text(text)):
-        raise BadAnswer(
-            f"{registry.registry} has another text for {entry.pipeline}@{short_version(entry)}"
-            " than the one that was pushed.",
-            hint="Push the pipeline again: kfgcp push PIPELINE",
-        )
+    entry, text = registry.read(entry)
     spec = from_text(text, origin)
     version = _full_version(entry, digest(spec.pipeline_spec), full_versions)
     registered = RegisteredRef(entry.ref, version, entry.address)
-    # Vertex AI shows the version of Artifact Registry that a run comes from.
-    template = entry.address if entry.address.startswith("https://") else None
-    return replace(spec, template=template, registered=registered)
+    return replace(spec, template=entry.template or None, registered=registered)
 
 
 def _full_version(
