@@ -291,9 +291,10 @@ def test_every_verb_of_the_command_has_its_function() -> None:
         "testing",
         "env",
         "images",
+        "schedule",
         "template",
     }  # kfgcp.testing is a package, `env import` is kfgcp.import_env, `template list` is
-    # kfgcp.templates, and `images` is an attribute
+    # kfgcp.templates, and `images` and `schedules` are attributes
     assert set(verb_names()) - of_their_own <= set(dir(importlib.import_module("kfgcp")))
 
 

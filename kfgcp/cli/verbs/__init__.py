@@ -45,6 +45,7 @@ _ORDER: Final = (
     "template",
     "init",
     "images",
+    "schedule",
     "env",
     "testing",
 )
