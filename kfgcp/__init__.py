@@ -36,7 +36,15 @@ if TYPE_CHECKING:
         Project as Project,
     )
     from kfgcp.config_pipelines import ParamSet as ParamSet, ProjectPipeline as ProjectPipeline
+    from kfgcp.config_schedules import ProjectSchedule as ProjectSchedule
+    from kfgcp.cron import Timetable as Timetable
     from kfgcp.deploy.images.images import ImageInfo as ImageInfo, Images as Images
+    from kfgcp.deploy.schedules.backfill import BackfillStep as BackfillStep
+    from kfgcp.deploy.schedules.schedules import (
+        ScheduleInfo as ScheduleInfo,
+        Schedules as Schedules,
+    )
+    from kfgcp.deploy.schedules.tick import TickAction as TickAction, TickResult as TickResult
     from kfgcp.deploy.versions.push import Pushed as Pushed
     from kfgcp.diagnosis.checks import Finding as Finding
     from kfgcp.environments import Imported as Imported
@@ -174,7 +182,12 @@ _TYPES: Final = {
     "kfgcp.backends.versions": "RegisteredVersion",
     "kfgcp.config": "Environment ImageSource Project",
     "kfgcp.config_pipelines": "ParamSet ProjectPipeline",
+    "kfgcp.config_schedules": "ProjectSchedule",
+    "kfgcp.cron": "Timetable",
     "kfgcp.deploy.images.images": "ImageInfo Images",
+    "kfgcp.deploy.schedules.backfill": "BackfillStep",
+    "kfgcp.deploy.schedules.schedules": "ScheduleInfo Schedules",
+    "kfgcp.deploy.schedules.tick": "TickAction TickResult",
     "kfgcp.deploy.versions.push": "Pushed",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",

@@ -25,6 +25,7 @@ from kfgcp.config_files import FILE_NAME as FILE_NAME
 from kfgcp.config_files import Tables, check_pattern, read_tables
 from kfgcp.config_files import included_files as included_files
 from kfgcp.config_pipelines import ProjectPipeline, read_pipeline
+from kfgcp.config_schedules import ProjectSchedule, read_schedule
 from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.foreign_errors import in_one_line
@@ -137,6 +138,8 @@ class Project:
         images: name -> source, for the project's own images.
         pipelines: name -> pipeline, for the valid tables [pipeline.X].
         invalid_pipelines: name -> error, for the tables [pipeline.X] that are not valid.
+        schedules: name -> schedule, for the valid tables [schedule.X].
+        invalid_schedules: name -> error, for the tables [schedule.X] that are not valid.
     """
 
     name: str
@@ -154,6 +157,8 @@ class Project:
     images: Mapping[str, ImageSource] = field(default_factory=dict)
     pipelines: Mapping[str, ProjectPipeline] = field(default_factory=dict)
     invalid_pipelines: Mapping[str, ConfigError] = field(default_factory=dict)
+    schedules: Mapping[str, ProjectSchedule] = field(default_factory=dict)
+    invalid_schedules: Mapping[str, ConfigError] = field(default_factory=dict)
 
     def env(self, name: str | None = None) -> Environment:
         """Return the environment with this name, or the default one.
@@ -198,6 +203,26 @@ class Project:
             " file: file.py, file.py:function, or a compiled .yaml or .json.",
         )
 
+    def schedule(self, name: str) -> ProjectSchedule:
+        """Return the schedule that kfgcp.toml declares with this name.
+
+        Raises:
+            ConfigError: kfgcp.toml does not have the schedule, or its table is not valid.
+        """
+        if name in self.schedules:
+            return self.schedules[name]
+        if name in self.invalid_schedules:
+            error = self.invalid_schedules[name]
+            # A copy, as in `env`.
+            raise copy.copy(error) from error.__cause__
+        names = sorted(self.schedules.keys() | self.invalid_schedules.keys())
+        where = self.file.name if self.file else "no kfgcp.toml was found"
+        all_names = f"Schedules: {', '.join(names)}. " if names else ""
+        raise ConfigError(
+            f"{where} has no schedule '{name}'.",
+            hint=f"{did_you_mean(name, names)}{all_names}Add one as [schedule.{name}].",
+        )
+
 
 def load(
     start: Path | None = None,
@@ -236,6 +261,7 @@ def load(
         except ConfigError as error:
             invalid[name] = error
     pipelines, invalid_pipelines = _pipelines(tables, root)
+    schedules, invalid_schedules = _schedules(tables, root)
     home = environ.get("KFGCP_HOME")
     return Project(
         name=tables.project.get("name", root.name),
@@ -253,6 +279,8 @@ def load(
         images=_images(tables.images, root),
         pipelines=pipelines,
         invalid_pipelines=invalid_pipelines,
+        schedules=schedules,
+        invalid_schedules=invalid_schedules,
     )
 
 
@@ -281,6 +309,23 @@ def _pipelines(
         except ConfigError as error:
             invalid[name] = error
     return pipelines, invalid
+
+
+def _schedules(
+    tables: Tables, root: Path
+) -> tuple[dict[str, ProjectSchedule], dict[str, ConfigError]]:
+    """Return the valid schedules of the tables [schedule.X], and the errors of the others."""
+    schedules: dict[str, ProjectSchedule] = {}
+    invalid: dict[str, ConfigError] = {}
+    for name, table in tables.schedules.items():
+        where = f"{tables.schedule_files[name]} [schedule.{name}]"
+        try:
+            schedules[name] = read_schedule(
+                name, table, root, where, tables.environments, tables.pipelines
+            )
+        except ConfigError as error:
+            invalid[name] = error
+    return schedules, invalid
 
 
 def _directions(metrics: TomlTable) -> Mapping[str, Direction]:

@@ -52,6 +52,8 @@ class Tables:
         pipelines: the tables of the pipelines by their names.
         pipeline_files: the file of each pipeline, by its name.
         image_files: the file of each image, by its name.
+        schedules: the tables of the schedules by their names.
+        schedule_files: the file of each schedule, by its name.
     """
 
     project: dict[str, Any] = field(default_factory=dict)
@@ -63,6 +65,8 @@ class Tables:
     pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
     pipeline_files: dict[str, str] = field(default_factory=dict)
     image_files: dict[str, str] = field(default_factory=dict)
+    schedules: dict[str, dict[str, Any]] = field(default_factory=dict)
+    schedule_files: dict[str, str] = field(default_factory=dict)
 
     def file_of(self, environment: str) -> str:
         """Return the name of the file that has an environment."""
@@ -160,7 +164,7 @@ def _matching_files(folder: Path, pattern: str) -> list[Path]:
 
 def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
     """Add the tables of the file with this name to the tables of the files before it."""
-    keys = ("project", "env", "pipeline", "dashboard", "check", "image", "include")
+    keys = ("project", "env", "pipeline", "schedule", "dashboard", "check", "image", "include")
     refuse_unknown(data, keys, name)
     merged_tables = (
         ("project", tables.project, PROJECT_KEYS),
@@ -183,6 +187,9 @@ def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
     pipelines = _named_tables(data, "pipeline", name, tables.pipeline_files)
     tables.pipelines.update(pipelines)
     tables.pipeline_files |= dict.fromkeys(pipelines, name)
+    schedules = _named_tables(data, "schedule", name, tables.schedule_files)
+    tables.schedules.update(schedules)
+    tables.schedule_files |= dict.fromkeys(schedules, name)
     images = _named_tables(data, "image", name, tables.image_files)
     for image, values in images.items():
         check_types(values, IMAGE_KEYS, f"{name} [image.{image}]")

@@ -16,6 +16,7 @@ PIPELINE_KEYS: Final[Mapping[str, type]] = {
     "envs": list,
     "params": dict,
     "smoke": dict,
+    "tags": list,
     "env": dict,
 }
 _ENV_KEYS: Final[Mapping[str, type]] = {"params": dict}
@@ -51,6 +52,7 @@ class ProjectPipeline:
         params: its parameters in all environments.
         smoke: the parameters of its smoke run, None without one.
         env_params: the name of an environment -> its parameters there.
+        tags: the version tags that `apply` sets.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ProjectPipeline:
     params: ParamSet
     smoke: ParamSet | None
     env_params: Mapping[str, ParamSet]
+    tags: tuple[str, ...] = ()
 
     def param_sets(self, env: str, *, smoke: bool = False) -> list[ParamSet]:
         """Return the sets of parameters for a run. A later set overrides the sets before it.
@@ -136,9 +139,9 @@ def read_pipeline(
         env_where = f"{file_name} [pipeline.{name}.env.{env}]"
         if not isinstance(env_table, dict):
             raise ConfigError(f"{where}: env.{env} must be a table, not {env_table!r}.")
-        _check_environment(env, environments, env_where)
+        check_environment(env, environments, env_where)
         check_types(env_table, _ENV_KEYS, env_where)
-        env_params[env] = _param_set(env_table.get("params", {}), f"{env_where} params")
+        env_params[env] = read_param_set(env_table.get("params", {}), f"{env_where} params")
     smoke = table.get("smoke")
     return ProjectPipeline(
         name=name,
@@ -146,10 +149,23 @@ def read_pipeline(
         folder=folder,
         origin=where,
         envs=envs,
-        params=_param_set(table.get("params", {}), f"{where} params"),
-        smoke=None if smoke is None else _param_set(smoke, f"{where} smoke"),
+        params=read_param_set(table.get("params", {}), f"{where} params"),
+        smoke=None if smoke is None else read_param_set(smoke, f"{where} smoke"),
         env_params=env_params,
+        tags=_read_tags(table.get("tags", []), where),
     )
+
+
+def _read_tags(tags: Iterable[object], where: str) -> tuple[str, ...]:
+    names = []
+    for tag in tags:
+        if not isinstance(tag, str) or not tag.strip():
+            raise ConfigError(
+                f"{where}: tags contains {tag!r}, which is not a text.",
+                hint='Write the names of version tags: tags = ["main"]',
+            )
+        names.append(tag)
+    return tuple(names)
 
 
 def _read_envs(
@@ -159,12 +175,22 @@ def _read_envs(
     for env in envs:
         if not isinstance(env, str):
             raise ConfigError(f"{where}: envs contains {env!r}, which is not a text.")
-        _check_environment(env, environments, f"{where}: envs")
+        check_environment(env, environments, f"{where}: envs")
         names.append(env)
     return tuple(names)
 
 
-def _check_environment(env: str, environments: Collection[str], where: str) -> None:
+def check_environment(env: str, environments: Collection[str], where: str) -> None:
+    """Check that kfgcp.toml has an environment.
+
+    Args:
+        env: its name.
+        environments: the names of all environments.
+        where: the table that names the environment, for messages.
+
+    Raises:
+        ConfigError: kfgcp.toml does not have it.
+    """
     if env not in environments:
         names = ", ".join(sorted(environments))
         raise ConfigError(
@@ -173,6 +199,7 @@ def _check_environment(env: str, environments: Collection[str], where: str) -> N
         )
 
 
-def _param_set(values: TomlTable, origin: str) -> ParamSet:
+def read_param_set(values: TomlTable, origin: str) -> ParamSet:
+    """Return the values of a table of parameters with their origin."""
     settings = {name: Setting(value, origin) for name, value in values.items()}
     return ParamSet(settings, origin)

@@ -23,7 +23,7 @@ _SHARED_BITS: Final = stat.S_ISGID | stat.S_IWGRP
 STATE_FOLDER: Final = ".kfgcp"
 
 # The folders in the state folder that are closed together with their contents.
-_CLOSED_TREES: Final = ("artifacts", "locks", "logs", "versions")
+_CLOSED_TREES: Final = ("artifacts", "locks", "logs", "schedules", "versions")
 
 # The folders that are closed without their contents: environments may share files with uv's cache,
 # and runs may be using the workspaces.

@@ -78,6 +78,7 @@ def check(
     _refuse_unknown_rules(project, all_rules)
     chosen = {rule.id for rule in choose_rules(all_rules, options.select, options.ignore)}
     pipelines = _contexts_by_env(spec, environments, options.params)
+    named_pipelines.check_schedules(project, spec)
     notes: list[str] = []
     targets = []
     findings: dict[str, list[RuleFinding]] = {}

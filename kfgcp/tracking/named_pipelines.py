@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from kfgcp.backends.registry import runs_here
 from kfgcp.config import Environment, Project
 from kfgcp.config_pipelines import ParamSet, ProjectPipeline
 from kfgcp.errors import ConfigError, UsageError
+from kfgcp.settings import did_you_mean
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, load
 from kfgcp.spec.source import display_path
+
+# A due time as a schedule gives it to `time_param`.
+_EXAMPLE_TIME: Final = "2026-03-01T06:00:00+01:00"
 
 
 def load_named_pipeline(project: Project, name: str, env: str | None) -> Spec:
@@ -145,6 +150,37 @@ def check_param_sets(spec: Spec) -> None:
         return
     for param_set in spec.entry.all_param_sets():
         _checked_values(spec, param_set, spec.entry.folder)
+
+
+def check_schedules(project: Project, spec: Spec) -> None:
+    """Check the parameters of the schedules of a pipeline of kfgcp.toml.
+
+    A schedule of another version, `churn@main`, can have other parameters, and is left out.
+
+    Raises:
+        ConfigError: `time_param` is not a parameter.
+        ParamError: a value is of the wrong type, or its parameter is unknown. The message names the
+            table.
+    """
+    if spec.entry is None:
+        return
+    for schedule in project.schedules.values():
+        if schedule.pipeline != spec.entry.name:
+            continue
+        _checked_values(spec, schedule.params, schedule.folder)
+        time_param = schedule.time_param
+        if time_param is None:
+            continue
+        if time_param not in spec.params:
+            names = ", ".join(spec.params)
+            raise ConfigError(
+                f"{schedule.origin}: time_param is '{time_param}', which is not a parameter of"
+                f" '{spec.entry.name}'.",
+                hint=f"{did_you_mean(time_param, spec.params)}Parameters: {names}.",
+            )
+        spec_params.resolve_known(
+            spec.params, {time_param: _EXAMPLE_TIME}, subject=f"{schedule.origin} time_param"
+        )
 
 
 def _checked_values(spec: Spec, param_set: ParamSet, folder: Path) -> dict[str, object]:

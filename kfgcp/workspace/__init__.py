@@ -33,6 +33,7 @@ _METHODS_ONLY: Final = frozenset(
         "load_pipeline",
         "preview",
         "renewed",
+        "schedules",
         "spec_of",
         "unread",
         "versions",

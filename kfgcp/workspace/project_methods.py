@@ -18,6 +18,7 @@ from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 if TYPE_CHECKING:
     from kfgcp.config import Environment
     from kfgcp.deploy.images.images import Images
+    from kfgcp.deploy.schedules.schedules import Schedules
     from kfgcp.deploy.versions.push import Pushed
     from kfgcp.diagnosis.checks import Check, Finding
     from kfgcp.environments import Imported
@@ -121,6 +122,20 @@ class ProjectMethods(OpenProject):
         from kfgcp.deploy.images.images import Images
 
         return Images(lambda: self.project)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of the project: list them, start due runs here, and fill in missed runs.
+
+        Example::
+
+            kfgcp.Workspace.default().schedules.next("churn-daily")
+        """
+        from kfgcp.deploy.schedules.schedules import Schedules
+        from kfgcp.tracking.schedule_runs import ScheduleRuns
+
+        runs = ScheduleRuns(self)
+        return Schedules(lambda: self.project, runs, runs.ended)
 
     def load_pipeline(self, pipeline: str | Path, env: str | None = None) -> Spec:
         """Load and check a pipeline without starting it.

@@ -36,7 +36,7 @@ def test_the_help_lists_every_verb_with_its_summary() -> None:
 
 def test_the_help_lists_the_verbs_in_a_declared_order() -> None:
     assert VERB_NAMES[:5] == ["run", "compile", "check", "rerun", "retry"]
-    assert VERB_NAMES[-4:] == ["init", "images", "env", "testing"]
+    assert VERB_NAMES[-4:] == ["images", "schedule", "env", "testing"]
 
 
 @pytest.mark.parametrize("verb", VERB_NAMES)

@@ -291,11 +291,11 @@ def test_every_verb_of_the_command_has_its_function() -> None:
         "testing",
         "env",
         "images",
+        "schedule",
         "template",
         "version",
     }  # kfgcp.testing is a package, `env import` is kfgcp.import_env, `template list` is
-    # kfgcp.templates, and `images` is an attribute, as
-    # `versions` is
+    # kfgcp.templates, and `images`, `schedules` and `versions` are attributes.
     assert set(verb_names()) - of_their_own <= set(dir(importlib.import_module("kfgcp")))
 
 

@@ -47,6 +47,7 @@ _ORDER: Final = (
     "template",
     "init",
     "images",
+    "schedule",
     "env",
     "testing",
 )

@@ -1,0 +1,93 @@
+"""Write a timetable as Vertex AI and Kubeflow Pipelines take it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from kfgcp.cron import Timetable
+from kfgcp.errors import Unsupported
+
+
+@dataclass(frozen=True, slots=True)
+class KubeflowTrigger:
+    """The trigger of a recurring run. One of the two is set.
+
+    Attributes:
+        cron: six fields, the first one for seconds.
+        interval_seconds: the time between two runs.
+        start: the first due time of an interval. The server counts from there
+            (kubeflow/pipelines:backend/src/crd/controller/scheduledworkflow/util/
+            periodic_schedule.go). None for a cron expression.
+    """
+
+    cron: str | None = None
+    interval_seconds: int | None = None
+    start: datetime | None = None
+
+
+def to_vertex(timetable: Timetable) -> str:
+    """Return a timetable as the field `cron` of a schedule on Vertex AI.
+
+    The time zone comes first, as `CRON_TZ=Area/City` (google.cloud.aiplatform_v1: Schedule.cron).
+
+    Raises:
+        Unsupported: it is an interval that cron cannot express.
+
+    Example:
+        >>> to_vertex(Timetable.parse(cron="0 6 * * mon-fri", time_zone="Europe/Berlin"))
+        'CRON_TZ=Europe/Berlin 0 6 * * 1-5'
+        >>> to_vertex(Timetable.parse(every="6h"))
+        'CRON_TZ=UTC 0 */6 * * *'
+    """
+    if timetable.every_seconds is None:
+        return f"CRON_TZ={timetable.time_zone} {' '.join(timetable.fields)}"
+    # Intervals count from midnight UTC.
+    return f"CRON_TZ=UTC {_interval_as_cron(timetable.every_seconds, timetable.text)}"
+
+
+def to_kubeflow(timetable: Timetable, now: datetime, server_zone: str = "UTC") -> KubeflowTrigger:
+    """Return a timetable as the trigger of a recurring run of Kubeflow Pipelines.
+
+    A recurring run has no time zone. The controller reads all expressions in one zone, which is its
+    variable CRON_SCHEDULE_TIMEZONE; the manifests of Kubeflow Pipelines set UTC.
+
+    Args:
+        timetable: the timetable.
+        now: a time with a zone. An interval begins at the first due time after it.
+        server_zone: the zone of the controller. The server does not report it.
+
+    Raises:
+        Unsupported: the timetable has another zone, or the server would never start a run.
+
+    Example:
+        >>> from datetime import UTC
+        >>> now = datetime(2026, 3, 1, tzinfo=UTC)
+        >>> to_kubeflow(Timetable.parse(cron="0 6 * * 7"), now).cron
+        '0 0 6 * * 0'
+    """
+    if timetable.every_seconds is not None:
+        start = timetable.next(now)
+        return KubeflowTrigger(interval_seconds=timetable.every_seconds, start=start)
+    if timetable.time_zone != server_zone:
+        raise Unsupported(
+            f"Kubeflow Pipelines reads cron expressions in the time zone of its server,"
+            f" {server_zone}, and the schedule has {timetable.time_zone}.",
+            hint=f'Write the times in {server_zone} and time_zone = "{server_zone}", or set'
+            " CRON_SCHEDULE_TIMEZONE of the controller of scheduled workflows, and name the zone"
+            " in the environment.",
+        )
+    return KubeflowTrigger(cron=" ".join(("0",) + timetable.fields))
+
+
+def _interval_as_cron(seconds: int, text: str) -> str:
+    minutes, rest = divmod(seconds, 60)
+    if rest == 0 and minutes <= 60 and 60 % minutes == 0:
+        return "0 * * * *" if minutes == 60 else f"*/{minutes} * * * *"
+    hours, rest = divmod(seconds, 3600)
+    if rest == 0 and hours <= 24 and 24 % hours == 0:
+        return "0 0 * * *" if hours == 24 else f"0 */{hours} * * *"
+    raise Unsupported(
+        f"Vertex AI has no interval of {text}: it takes only cron expressions.",
+        hint="Choose an interval that divides an hour or a day, such as 30m or 6h, or write cron.",
+    )

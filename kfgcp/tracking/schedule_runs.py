@@ -1,0 +1,50 @@
+"""Start and list the runs of schedules, for `Workspace.schedules`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from kfgcp.config_schedules import ProjectSchedule
+from kfgcp.deploy.schedules.labels import SCHEDULE, schedule_labels
+from kfgcp.model import Run
+from kfgcp.options import RunOptions
+from kfgcp.query import RunFilter
+from kfgcp.tracking import collect, lookup, submit
+from kfgcp.tracking.open_project import OpenProject
+
+
+class ScheduleRuns:
+    """The runs of the schedules of a project. It is a `kfgcp.deploy.schedules.tick.Runs`.
+
+    Args:
+        workspace: where runs are started and recorded.
+    """
+
+    def __init__(self, workspace: OpenProject) -> None:
+        self._workspace = workspace
+
+    def of(self, schedule: ProjectSchedule) -> list[Run]:
+        """Return the runs that have the label of a schedule, in its environment."""
+        run_filter = RunFilter(env=schedule.env, labels={SCHEDULE: schedule.name})
+        return collect.list_runs(self._workspace, run_filter, metrics=False)
+
+    def start(self, schedule: ProjectSchedule, due: datetime) -> str:
+        """Start the run of a due time, and return its id.
+
+        The parameter `time_param` is the due time as RFC 3339 text, in the zone of the schedule.
+        """
+        params = {name: setting.value for name, setting in schedule.params.values.items()}
+        if schedule.time_param is not None:
+            params[schedule.time_param] = due.isoformat()
+        options = RunOptions(env=schedule.env, labels=schedule_labels(schedule.name, due))
+        backend, request = submit.prepare(self._workspace, schedule.pipeline, params, options)
+        return submit.start(self._workspace, backend, request).run_id
+
+    def resume(self, run_id: str) -> None:
+        """Continue an interrupted run in a process of its own."""
+        submit.resume(self._workspace, lookup.show(self._workspace, run_id))
+
+    def ended(self, run_ids: set[str]) -> set[str]:
+        """Return which of some runs have ended."""
+        runs = collect.list_runs(self._workspace, RunFilter(ids=sorted(run_ids)), metrics=False)
+        return {run.run_id for run in runs if run.state.final}

@@ -1,0 +1,139 @@
+"""Runs for due times in the past: one for each, in order, and continued after an interruption."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from kfgcp.config_pipelines import ParamSet
+from kfgcp.config_schedules import ProjectSchedule
+from kfgcp.deploy.schedules.backfill import BackfillStep, plan_backfill, run_backfill
+from kfgcp.deploy.schedules.labels import schedule_labels
+from kfgcp.errors import BackendError, UsageError
+from kfgcp.model import Run, RunState
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+END = datetime(2026, 3, 5, tzinfo=UTC)
+DAYS = ["20260301t000000z", "20260302t000000z", "20260303t000000z", "20260304t000000z"]
+
+
+@dataclass
+class RecordedRuns:
+    """Runs, and how many of them were active at the same time."""
+
+    runs: list[Run] = field(default_factory=list)
+    most_active: int = 0
+    fails_at: int | None = None
+
+    def of(self, schedule: ProjectSchedule) -> list[Run]:
+        return self.runs
+
+    def start(self, schedule: ProjectSchedule, due: datetime) -> str:
+        if len(self.runs) == self.fails_at:
+            raise BackendError("The service cannot be reached.")
+        labels = schedule_labels(schedule.name, due)
+        run_id = f"run-{len(self.runs)}"
+        self.runs.append(
+            Run(run_id, "local", "local", "churn", "sha256:0", RunState.RUNNING, labels=labels)
+        )
+        active = [run for run in self.runs if run.state is RunState.RUNNING]
+        self.most_active = max(self.most_active, len(active))
+        return run_id
+
+    def resume(self, run_id: str) -> None:
+        raise AssertionError("A backfill continues no run.")
+
+    def end_one(self, run_ids: set[str]) -> set[str]:
+        """End the newest of some runs."""
+        ended = max(run_ids)
+        self.runs = [
+            replace(run, state=RunState.SUCCEEDED) if run.run_id == ended else run
+            for run in self.runs
+        ]
+        return {ended}
+
+    @property
+    def dues(self) -> list[str]:
+        return [run.labels["kfgcp-due"] for run in self.runs]
+
+
+@pytest.fixture
+def daily(tmp_path: Path) -> ProjectSchedule:
+    return ProjectSchedule(
+        name="daily",
+        pipeline="churn",
+        env="local",
+        cron="@daily",
+        every_seconds=None,
+        time_zone="UTC",
+        params=ParamSet({}, ""),
+        time_param=None,
+        catch_up=False,
+        max_active=1,
+        paused=False,
+        origin="kfgcp.toml [schedule.daily]",
+        folder=tmp_path,
+    )
+
+
+def _backfill(
+    schedule: ProjectSchedule, runs: RecordedRuns, parallel: int = 1
+) -> list[BackfillStep]:
+    steps = plan_backfill(schedule, START, END, runs.runs)
+    return run_backfill(
+        schedule,
+        steps,
+        runs,
+        parallel=parallel,
+        wait_for_one=runs.end_one,
+        notice=lambda step: None,
+    )
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_each_due_time_gets_a_run_in_order(daily: ProjectSchedule, parallel: int) -> None:
+    runs = RecordedRuns()
+
+    _backfill(daily, runs, parallel)
+
+    assert runs.dues == DAYS
+    assert runs.most_active == parallel
+    assert {run.state for run in runs.runs} == {RunState.SUCCEEDED}
+
+
+def test_the_start_is_included_and_the_end_is_not(daily: ProjectSchedule) -> None:
+    steps = plan_backfill(daily, START, END, [])
+
+    assert [step.due.day for step in steps] == [1, 2, 3, 4]
+    assert plan_backfill(daily, START.replace(second=1), START.replace(hour=23), []) == []
+
+
+def test_a_second_backfill_starts_nothing(daily: ProjectSchedule) -> None:
+    runs = RecordedRuns()
+    _backfill(daily, runs)
+
+    steps = _backfill(daily, runs)
+
+    assert runs.dues == DAYS
+    assert all(step.existed for step in steps)
+
+
+def test_an_interrupted_backfill_continues(daily: ProjectSchedule) -> None:
+    runs = RecordedRuns(fails_at=2)
+    with pytest.raises(BackendError):
+        _backfill(daily, runs)
+    assert runs.dues == DAYS[:2]
+    runs.fails_at = None
+
+    steps = _backfill(daily, runs)
+
+    assert runs.dues == DAYS
+    assert [step.existed for step in steps] == [True, True, False, False]
+
+
+def test_an_empty_or_too_large_range_is_refused(daily: ProjectSchedule) -> None:
+    with pytest.raises(UsageError, match="is not after its start"):
+        plan_backfill(daily, END, START, [])
+    with pytest.raises(UsageError, match="is due more than 1000 times"):
+        plan_backfill(daily, START, END.replace(year=2036), [])
