@@ -74,7 +74,7 @@ def test_a_pushed_pipeline_is_in_the_registry(
     [entry] = workspace.versions.list("greet", registry.env)
     assert entry.has_version(pushed.version)
     assert entry.tags == ("stable", "v1")
-    assert entry.project == workspace.project.name
+    assert pushed.entry.project == workspace.project.name
     assert entry.ref == pushed.entry.ref
     assert workspace.versions.list(env=registry.env) == [entry]
 
@@ -110,6 +110,7 @@ def test_an_edited_pipeline_is_a_new_version(
     workspace: Workspace, registry: Registry, first: Path, second: Path
 ) -> None:
     before = workspace.push(str(first), registry.env)
+    registry.let_time_pass()
     after = workspace.push(str(second), registry.env)
 
     assert after.version != before.version
@@ -121,6 +122,7 @@ def test_a_name_finds_a_version_by_its_tag_its_digest_or_its_age(
     workspace: Workspace, registry: Registry, first: Path, second: Path
 ) -> None:
     old = workspace.push(str(first), registry.env, ["v1"])
+    registry.let_time_pass()
     new = workspace.push(str(second), registry.env, ["v2"])
 
     def found_ref(value: str) -> str:
@@ -151,6 +153,7 @@ def test_a_tag_moves_to_another_version(
     workspace: Workspace, registry: Registry, first: Path, second: Path
 ) -> None:
     workspace.push(str(first), registry.env, ["stable"])
+    registry.let_time_pass()
     pushed = workspace.push(str(second), registry.env, ["stable"])
 
     assert pushed.tags == ("stable",)
@@ -173,6 +176,7 @@ def test_a_tag_of_a_release_never_moves(
         f" {new_version[:19]}."
     )
     assert registry.writes() == before
+    registry.let_time_pass()
     workspace.push(str(second), registry.env)
     with pytest.raises(UsageError, match="cannot move"):
         workspace.versions.tag("greet@latest", "v1.4.0", registry.env)
@@ -234,6 +238,7 @@ def test_versions_are_compared(
     workspace: Workspace, registry: Registry, first: Path, second: Path
 ) -> None:
     workspace.push(str(first), registry.env, ["v1"])
+    registry.let_time_pass()
     workspace.push(str(second), registry.env, ["v2"])
 
     [change] = workspace.versions.diff("greet@v1", "greet@v2", registry.env).changes

@@ -5,6 +5,7 @@ The tests of tests/deploy/test_versions.py run with each entry of `REGISTRIES`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ class Registry:
     Attributes:
         env: the environment of the project that has it.
         writes: returns a value that changes with each write to the registry.
+        let_time_pass: waits until a new entry is newer than all others.
     """
 
     env: str
     writes: Callable[[], object]
+    let_time_pass: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -51,14 +54,21 @@ def artifact_registry(home: Path) -> Iterator[Registry]:
 @contextmanager
 def kubeflow(home: Path) -> Iterator[Registry]:
     """Prepare a server of Kubeflow Pipelines, in a stand-in."""
-    with testing.kubeflow(mode="instant") as stand_in:
+    with testing.kubeflow(mode="instant", version="2.17.0") as stand_in:
         (home / "kfgcp.toml").write_text(stand_in.toml("gke"))
-        yield Registry("gke", partial(_count_writes, stand_in))
+        yield Registry("gke", partial(_count_writes, stand_in), _wait_for_next_second)
 
 
 def _count_writes(stand_in: StandIn) -> int:
     reads = len(stand_in.requests.select("GET"))
     return len(stand_in.requests) - reads
+
+
+def _wait_for_next_second() -> None:
+    """Wait, because the server has times in whole seconds."""
+    second = int(time.time())
+    while int(time.time()) == second:
+        time.sleep(0.02)
 
 
 REGISTRIES: Mapping[str, Callable[[Path], AbstractContextManager[Registry]]] = {
