@@ -1,0 +1,205 @@
+"""Bring the schedules of one name on a service to what kfgcp.toml declares.
+
+The loop reads the service after each write, and compares. It may be killed at any moment: the next
+call begins with what the service has, see `steps`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
+from kfgcp.deploy.schedules.steps import Step, StepKind, changed_fields, next_step
+from kfgcp.errors import BackendError, BadAnswer
+from kfgcp.model import JsonValue
+
+MAX_STEPS: Final = 40
+"""The steps of one schedule. A replacement has four writes, and may begin again several times."""
+
+MAX_WAIT: Final = timedelta(minutes=3)
+"""The pauses of one schedule together. A schedule that is due all the time is changed anyway."""
+
+LOOKUP_PAUSES: Final = (0.5, 2.0, 4.0, 8.0)
+"""After a lost answer: the seconds before each reading of the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The time, and how to wait. Tests give their own.
+
+    Attributes:
+        now: returns the time in UTC.
+        sleep: waits for a number of seconds.
+    """
+
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What `converge` did.
+
+    Attributes:
+        steps: the writes, in their order.
+        fired: the due times whose runs it started, with the ids of the runs.
+    """
+
+    steps: tuple[Step, ...]
+    fired: tuple[tuple[datetime, str], ...]
+
+
+@dataclass(slots=True)
+class _Progress:
+    live: dict[str, LiveSchedule]
+    waited: timedelta = timedelta(0)
+    steps: list[Step] = field(default_factory=list)
+    fired: list[tuple[datetime, str]] = field(default_factory=list)
+
+
+def converge(
+    service: SupportsSchedules,
+    project: str,
+    name: str,
+    desired: DesiredSchedule | None,
+    live: Sequence[LiveSchedule],
+    *,
+    clock: Clock | None = None,
+    notice: Callable[[Step], None] = lambda step: None,
+) -> Done:
+    """Write until the service has exactly the desired schedule of a name.
+
+    Args:
+        service: the service.
+        project: the marker of the project.
+        name: the name of the schedule.
+        desired: the schedule of kfgcp.toml, None when it must not exist.
+        live: the schedules with this name on the service, as they were just read.
+        clock: the time, None for the clock of this machine.
+        notice: called before each step.
+
+    Raises:
+        BackendError: the service refused a write or cannot be reached. Another call continues.
+        BadAnswer: the service did not keep a property. The message names it.
+    """
+    clock = clock or Clock()
+    fields: Mapping[str, JsonValue] = {} if desired is None else service.fields_of(desired)
+    progress = _Progress({schedule.ref: schedule for schedule in live})
+    for _ in range(MAX_STEPS):
+        now = clock.now()
+        schedules = list(progress.live.values())
+        step = next_step(desired, fields, schedules, service.schedule_facts, now)
+        if step is None:
+            return Done(tuple(progress.steps), tuple(progress.fired))
+        notice(step)
+        if step.kind is StepKind.WAIT:
+            _wait(step, progress, clock, now)
+            continue
+        try:
+            written = _write(service, desired, step, progress)
+        except BackendError as error:
+            if not error.unknown:
+                raise
+            # The write may have happened, so the service decides how to continue.
+            progress.live = _read_again(service, project, name, clock)
+            continue
+        progress.steps.append(step)
+        if step.kind in (StepKind.CREATE, StepKind.UPDATE):
+            _check_written(written, fields, name)
+    raise BackendError(
+        f"The schedule {name} changes again and again, so kfgcp has stopped after"
+        f" {MAX_STEPS} steps.",
+        hint="Another program may change it. Stop that program, then: kfgcp apply",
+    )
+
+
+def _wait(step: Step, progress: _Progress, clock: Clock, now: datetime) -> None:
+    """Wait for the end of a pause, but not longer than MAX_WAIT for all pauses together."""
+    if step.until is None:
+        raise ValueError("a pause needs an end")
+    pause = min(step.until - now, MAX_WAIT - progress.waited)
+    progress.waited += pause
+    clock.sleep(max(pause.total_seconds(), 0.0))
+
+
+def _write(
+    service: SupportsSchedules,
+    desired: DesiredSchedule | None,
+    step: Step,
+    progress: _Progress,
+) -> LiveSchedule | None:
+    """Execute a step, and return the schedule as the service has it afterwards."""
+    if desired is not None:
+        for due in step.missed:
+            run_id, is_new = service.fire(desired, due)
+            if is_new:
+                progress.fired.append((due, run_id))
+    ref = _execute(service, desired, step)
+    written = service.read_schedule(ref)
+    if written is None:
+        progress.live.pop(ref, None)
+    else:
+        progress.live[ref] = written
+    return written
+
+
+def _execute(service: SupportsSchedules, desired: DesiredSchedule | None, step: Step) -> str:
+    """Send the write of a step, and return the identity of the schedule."""
+    if step.live is None:
+        if desired is None:
+            raise ValueError("only a desired schedule is created")
+        return service.create_schedule(desired, enabled=step.enabled, starts_at=step.starts_at)
+    if step.kind is StepKind.DISABLE:
+        service.disable_schedule(step.live)
+    elif step.kind is StepKind.DELETE:
+        service.delete_schedule(step.live)
+    elif desired is not None and step.kind is StepKind.ENABLE:
+        service.enable_schedule(step.live, catch_up=desired.catch_up)
+    elif desired is not None and step.kind is StepKind.UPDATE:
+        service.update_schedule(step.live, desired, step.fields)
+    else:
+        raise ValueError(f"no write for {step.kind}")
+    return step.live.ref
+
+
+def _check_written(
+    written: LiveSchedule | None, fields: Mapping[str, JsonValue], name: str
+) -> None:
+    """Check that the service has the properties that were just written.
+
+    Raises:
+        BadAnswer: a property is missing or has another value.
+    """
+    if written is None:
+        raise BadAnswer(f"The service took the schedule {name}, but does not have it.")
+    dropped = changed_fields(written.fields, fields)
+    if dropped:
+        raise BadAnswer(
+            f"The service did not keep {', '.join(dropped)} of the schedule {name}.",
+            hint=f"See what it has: kfgcp schedule show {name}",
+        )
+
+
+def _read_again(
+    service: SupportsSchedules, project: str, name: str, clock: Clock
+) -> dict[str, LiveSchedule]:
+    """Return the schedules of a name after a write whose answer was lost.
+
+    A write may arrive late, so the service is read until two answers are equal.
+    """
+    before: dict[str, LiveSchedule] | None = None
+    for pause in LOOKUP_PAUSES:
+        clock.sleep(pause)
+        current = {
+            schedule.ref: schedule
+            for schedule in service.list_schedules()
+            if (schedule.project, schedule.name) == (project, name)
+        }
+        if current == before:
+            return current
+        before = current
+    return before or {}

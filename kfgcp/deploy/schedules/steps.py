@@ -1,0 +1,247 @@
+"""Decide which single write brings the schedules of a service closer to kfgcp.toml.
+
+`next_step` is pure. It looks only at what the service has, so a process that was killed between two
+writes needs no memory: the next process finds the same state, and continues. These rules hold in
+every state that the steps lead to:
+
+- At most one schedule of a name starts the run of a due time.
+- The old schedule is deleted only after the new one has taken over.
+- A schedule is not changed near a due time, because a service may start the run a little later.
+
+A service without updates replaces a schedule: create the new one disabled, disable the old one,
+enable the new one, delete the old one. The new schedule has a start time shortly after its
+creation, and no due time lies between the two. The old schedule is disabled before that start time.
+So the old one starts all due times before it, and the new one all after it. When that moment was
+missed, because a process was killed, the new schedule is deleted unused, and the replacement begins
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
+from kfgcp.cron import Timetable
+from kfgcp.model import JsonValue
+
+MARGIN: Final = timedelta(seconds=5)
+"""Nothing is changed this long before a due time."""
+
+LAG: Final = timedelta(seconds=15)
+"""A service may start a run this long after its due time."""
+
+LEAD: Final = timedelta(seconds=25)
+"""A replacement may start runs this long after its creation. LAG + LEAD + MARGIN is less than a
+minute, so a schedule of every minute can be replaced."""
+
+MAX_MISSED: Final = 10_000
+"""The most due times in the gap between two schedules that are looked at."""
+
+PAUSED_LEAD: Final = timedelta(hours=1)
+"""On a service that creates only enabled schedules, a paused one gets a start time this far ahead.
+So it starts no run before it is disabled."""
+
+
+class StepKind(StrEnum):
+    """What a step does."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    ENABLE = "enable"
+    DISABLE = "disable"
+    DELETE = "delete"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One write, or a pause before the next one.
+
+    Attributes:
+        kind: what to do.
+        live: the schedule to change, None for CREATE and WAIT.
+        fields: the properties to change, for UPDATE.
+        enabled: whether the new schedule starts runs, for CREATE.
+        starts_at: the start time of the new schedule, for CREATE; None for now.
+        missed: due times whose runs must be started before the step, the earliest first.
+        until: the end of the pause, for WAIT.
+    """
+
+    kind: StepKind
+    live: LiveSchedule | None = None
+    fields: tuple[str, ...] = ()
+    enabled: bool = True
+    starts_at: datetime | None = None
+    missed: tuple[datetime, ...] = ()
+    until: datetime | None = None
+
+
+def next_step(
+    desired: DesiredSchedule | None,
+    fields: Mapping[str, JsonValue],
+    live: Sequence[LiveSchedule],
+    facts: ScheduleFacts,
+    now: datetime,
+) -> Step | None:
+    """Return the next step for the schedules of one name, None when nothing is left to do.
+
+    Args:
+        desired: the schedule of kfgcp.toml, None when it must not exist.
+        fields: the properties that it must have, from `SupportsSchedules.fields_of`.
+        live: the schedules with this name, and the marker of the project, on the service.
+        facts: constant properties of the service.
+        now: the time, with a time zone.
+    """
+    in_order = sorted(live, key=lambda schedule: (schedule.created_at, schedule.ref))
+    if desired is None:
+        return Step(StepKind.DELETE, live=in_order[0]) if in_order else None
+    current = _find_current(fields, in_order, facts)
+    others = [schedule for schedule in in_order if schedule is not current]
+    if current is None:
+        return _begin_replacement(desired, others, facts, now)
+    changed = changed_fields(current.fields, fields)
+    if changed:
+        wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
+        return wait or Step(StepKind.UPDATE, live=current, fields=changed)
+    return _take_over(desired, current, others, facts, now)
+
+
+def changed_fields(
+    before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]
+) -> tuple[str, ...]:
+    """Return the names of the properties that differ, sorted.
+
+    Example:
+        >>> changed_fields({"cron": "0 6 * * *", "max_active": 1}, {"cron": "0 7 * * *"})
+        ('cron', 'max_active')
+    """
+    names = before.keys() | after.keys()
+    return tuple(sorted(name for name in names if before.get(name) != after.get(name)))
+
+
+def can_update(
+    before: Mapping[str, JsonValue], after: Mapping[str, JsonValue], facts: ScheduleFacts
+) -> bool:
+    """Return whether an update can change a schedule so that it has other properties.
+
+    Vertex AI cannot remove a property: "The non-empty fields cannot be unset", see
+    UpdateScheduleRequest in schedule_service.proto.
+    """
+    removed = before.keys() - after.keys()
+    return facts.has_update and not removed
+
+
+def _find_current(
+    fields: Mapping[str, JsonValue], live: Sequence[LiveSchedule], facts: ScheduleFacts
+) -> LiveSchedule | None:
+    """Return the schedule to keep: one with the right properties, else one that can be updated.
+
+    Of several, it is the oldest.
+    """
+    for schedule in live:
+        if schedule.fields == fields:
+            return schedule
+    for schedule in live:
+        if can_update(schedule.fields, fields, facts):
+            return schedule
+    return None
+
+
+def _begin_replacement(
+    desired: DesiredSchedule,
+    others: Sequence[LiveSchedule],
+    facts: ScheduleFacts,
+    now: datetime,
+) -> Step:
+    """Return the next step when no schedule can be kept.
+
+    others: the schedules with other properties, the oldest first.
+    """
+    enabled = [schedule for schedule in others if schedule.enabled]
+    if facts.creates_disabled:
+        if enabled:
+            wait = _wait_for_quiet(enabled, desired.timetable, LEAD, now)
+            return wait or Step(StepKind.CREATE, enabled=False, starts_at=now + LEAD)
+        # The new schedule starts the due times since the old one was disabled.
+        disabled_times = [item.disabled_at for item in others if item.disabled_at is not None]
+        return Step(StepKind.CREATE, enabled=False, starts_at=max(disabled_times, default=None))
+    if enabled:
+        wait = _wait_for_quiet(enabled, desired.timetable, timedelta(0), now)
+        return wait or Step(StepKind.DISABLE, live=enabled[0])
+    starts_at = now + PAUSED_LEAD if desired.paused else None
+    return Step(StepKind.CREATE, enabled=True, starts_at=starts_at)
+
+
+def _take_over(
+    desired: DesiredSchedule,
+    current: LiveSchedule,
+    others: Sequence[LiveSchedule],
+    facts: ScheduleFacts,
+    now: datetime,
+) -> Step | None:
+    """Return the next step when a schedule has the right properties.
+
+    Args:
+        desired: the schedule of kfgcp.toml.
+        current: the schedule with its properties.
+        others: the other schedules with its name.
+        facts: constant properties of the service.
+        now: the time.
+    """
+    for other in others:
+        if not other.enabled:
+            continue
+        is_late = now >= current.starts_at - MARGIN
+        if not current.enabled and is_late and facts.creates_disabled:
+            # The other schedule may have started due times after the start time of this one. This
+            # one has never been enabled, so it can be made again with a later start time.
+            return Step(StepKind.DELETE, live=current)
+        return Step(StepKind.DISABLE, live=other)
+    if current.enabled and desired.paused:
+        return Step(StepKind.DISABLE, live=current)
+    if not current.enabled and not desired.paused:
+        return Step(StepKind.ENABLE, live=current)
+    for other in others:
+        missed = () if facts.fires_missed else _find_missed(desired, current, other)
+        return Step(StepKind.DELETE, live=other, missed=missed)
+    return None
+
+
+def _find_missed(
+    desired: DesiredSchedule, current: LiveSchedule, old: LiveSchedule
+) -> tuple[datetime, ...]:
+    """Return the due times between two schedules that neither of them started."""
+    if desired.paused or old.disabled_at is None or old.disabled_at >= current.starts_at:
+        return ()
+    due_times = desired.timetable.between(old.disabled_at, current.starts_at, MAX_MISSED)
+    return tuple(due_times) if desired.catch_up else tuple(due_times[-1:])
+
+
+def _wait_for_quiet(
+    live: Sequence[LiveSchedule], timetable: Timetable, lead: timedelta, now: datetime
+) -> Step | None:
+    """Return a pause when a due time is near, None when schedules can be changed now.
+
+    Args:
+        live: the schedules that are about to change.
+        timetable: when the new schedule starts runs.
+        lead: how long after now no due time may be, beside MARGIN.
+        now: the time.
+    """
+    enabled = [schedule for schedule in live if schedule.enabled]
+    if not enabled:
+        return None
+    timetables = [schedule.timetable for schedule in enabled] + [timetable]
+    ends = []
+    for item in timetables:
+        if item is None:
+            continue
+        near = item.between(now - LAG, now + lead + MARGIN, limit=10)
+        if near:
+            ends.append(near[-1] + LAG)
+    # A schedule of every second has no quiet moment, so the pause has an end: see `converge`.
+    return Step(StepKind.WAIT, until=max(ends)) if ends else None

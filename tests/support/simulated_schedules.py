@@ -1,0 +1,207 @@
+"""A service with schedules in simulated time, for tests of the steps.
+
+It behaves as the services do: it starts the run of each due time while a schedule is enabled, at a
+random moment up to some seconds later. Requests take time. The answer of a write may be lost, and
+the caller may be killed before or after any write.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
+from kfgcp.cron import Timetable
+from kfgcp.errors import Unreachable
+from kfgcp.model import JsonValue
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+# Vertex AI updates these properties in place, and cannot create a disabled schedule.
+WITH_UPDATE = ScheduleFacts(has_update=True)
+
+# Kubeflow Pipelines has no update. An enabled schedule starts what it missed since its start time,
+# see getNextScheduledTimeImp in cron_schedule.go of the controller.
+WITHOUT_UPDATE = ScheduleFacts(creates_disabled=True, fires_missed=True)
+
+
+class KilledError(BaseException):
+    """The process that applies was killed."""
+
+
+@dataclass
+class Row:
+    """A schedule of the service. fired_until: the due times until this one are done with."""
+
+    live: LiveSchedule
+    timetable: Timetable
+    catch_up: bool
+    fired_until: datetime
+
+
+class SimulatedService:
+    """See the module. It implements `SupportsSchedules`.
+
+    Args:
+        facts: how the service behaves.
+        seed: for the moments at which runs start and faults happen.
+        fault_rate: how often the answer of a write is lost.
+    """
+
+    def __init__(self, facts: ScheduleFacts, seed: int, fault_rate: float = 0.0) -> None:
+        self.facts = facts
+        self.random = random.Random(seed)  # noqa: S311
+        self.fault_rate = fault_rate
+        self.now = START
+        self.rows: dict[str, Row] = {}
+        self.started: list[tuple[datetime, str]] = []
+        self.writes = 0
+        self.kill_after: int | None = None
+        self.most_enabled = 0
+        self._count = 0
+
+    @property
+    def schedule_facts(self) -> ScheduleFacts:
+        return self.facts
+
+    # -- time
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, in steps in which enabled schedules start their runs."""
+        end = self.now + timedelta(seconds=seconds)
+        while self.now < end:
+            step = timedelta(seconds=self.random.uniform(0.2, 5.0))
+            self.now = min(end, self.now + step)
+            self._start_due_runs()
+
+    def _start_due_runs(self) -> None:
+        enabled = [row for row in self.rows.values() if row.live.enabled]
+        for row in enabled:
+            due_times = row.timetable.between(row.fired_until, self.now, limit=1000)
+            if not due_times:
+                continue
+            if not row.catch_up:
+                due_times = due_times[-1:]
+            for due in due_times:
+                self.started.append((due, row.live.ref))
+                row.fired_until = due
+                row.live = replace(row.live, last_due=due)
+
+    # -- SupportsSchedules
+
+    def list_schedules(self) -> Sequence[LiveSchedule]:
+        self.advance(self.random.uniform(0.1, 1.0))
+        return [row.live for row in self.rows.values()]
+
+    def read_schedule(self, ref: str) -> LiveSchedule | None:
+        self.advance(self.random.uniform(0.05, 0.5))
+        row = self.rows.get(ref)
+        return None if row is None else row.live
+
+    def fields_of(self, desired: DesiredSchedule) -> Mapping[str, JsonValue]:
+        return fields_of(desired)
+
+    def create_schedule(
+        self, desired: DesiredSchedule, *, enabled: bool, starts_at: datetime | None
+    ) -> str:
+        assert enabled or self.facts.creates_disabled
+        self._before_write()
+        self._count += 1
+        ref = f"schedule-{self._count}"
+        begin = starts_at or self.now
+        live = LiveSchedule(
+            ref=ref,
+            project=desired.project,
+            name=desired.name,
+            display_name=desired.name,
+            enabled=enabled,
+            fields=self.fields_of(desired),
+            timetable=desired.timetable,
+            created_at=self.now,
+            updated_at=self.now,
+            starts_at=begin,
+        )
+        self.rows[ref] = Row(live, desired.timetable, desired.catch_up, begin)
+        self._after_write()
+        return ref
+
+    def update_schedule(
+        self, live: LiveSchedule, desired: DesiredSchedule, fields: Sequence[str]
+    ) -> None:
+        assert self.facts.has_update
+        self._before_write()
+        row = self.rows[live.ref]
+        new_fields = self.fields_of(desired)
+        changed = {name: new_fields[name] for name in fields}
+        row.live = replace(
+            row.live,
+            fields={**row.live.fields, **changed},
+            timetable=desired.timetable,
+            updated_at=self.now,
+        )
+        row.timetable = desired.timetable
+        # "All unstarted runs before the update time will be skipped", schedule_service.proto.
+        row.fired_until = self.now
+        self._after_write()
+
+    def enable_schedule(self, live: LiveSchedule, *, catch_up: bool) -> None:
+        self._before_write()
+        row = self.rows[live.ref]
+        if not self.facts.fires_missed and not catch_up and not row.live.enabled:
+            row.fired_until = self.now
+        row.live = replace(row.live, enabled=True, disabled_at=None, updated_at=self.now)
+        self._after_write()
+
+    def disable_schedule(self, live: LiveSchedule) -> None:
+        self._before_write()
+        row = self.rows[live.ref]
+        row.live = replace(row.live, enabled=False, disabled_at=self.now, updated_at=self.now)
+        self._after_write()
+
+    def delete_schedule(self, live: LiveSchedule) -> None:
+        self._before_write()
+        self.rows.pop(live.ref, None)
+        self._after_write()
+
+    def fire(self, desired: DesiredSchedule, due: datetime) -> tuple[str, bool]:
+        self._before_write()
+        run = (due, f"fired-{desired.name}")
+        is_new = run not in self.started
+        if is_new:
+            self.started.append(run)
+        self._after_write()
+        return f"run-{due.isoformat()}", is_new
+
+    # -- faults
+
+    def _before_write(self) -> None:
+        if self.kill_after is not None and self.writes >= self.kill_after:
+            raise KilledError
+        self.advance(self.random.uniform(0.05, 0.5))
+        if self.random.random() < self.fault_rate / 2:
+            raise lost_answer()
+
+    def _after_write(self) -> None:
+        self.writes += 1
+        enabled = [row for row in self.rows.values() if row.live.enabled]
+        self.most_enabled = max(self.most_enabled, len(enabled))
+        self.advance(self.random.uniform(0.05, 0.5))
+        if self.kill_after is not None and self.writes > self.kill_after:
+            raise KilledError
+        if self.random.random() < self.fault_rate / 2:
+            raise lost_answer()
+
+
+def lost_answer() -> Unreachable:
+    return Unreachable("The connection ended before the answer.").amended(unknown=True)
+
+
+def fields_of(desired: DesiredSchedule) -> dict[str, JsonValue]:
+    """Return the properties of a schedule. The version stands for everything that is not a time."""
+    return {
+        "cron": str(desired.timetable.every_seconds),
+        "version": desired.request.spec.version,
+        "max_active": desired.max_active,
+    }
