@@ -187,6 +187,13 @@ class SupportsVersions(Protocol):
             BadAnswer: the registry dropped a marker or changed the text. The message names it.
         """
 
+    def require_tags(self) -> None:
+        """Check that the registry can have tags of users, without a write.
+
+        Raises:
+            Unsupported: it cannot.
+        """
+
     def set_tag(self, version: RegisteredVersion, tag: str) -> None:
         """Let a tag point to an entry. When it points to another entry, it is moved.
 

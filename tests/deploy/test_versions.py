@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from kfgcp import testing
 from kfgcp.deploy.versions.push import UNCHANGED, UPLOADED
-from kfgcp.errors import UsageError
+from kfgcp.errors import Unsupported, UsageError
 from kfgcp.spec.load import load
 from kfgcp.workspace import Workspace
 from version_registries import REGISTRIES, Registry
@@ -278,3 +279,14 @@ def test_a_version_runs_only_where_its_registry_is(
 
     with pytest.raises(UsageError, match="comes from the registry of 'other'"):
         workspace.submit(foreign, env=registry.env)
+
+
+def test_a_server_without_tags_gets_no_version_when_a_tag_is_given(home: Path, first: Path) -> None:
+    with testing.kubeflow(mode="instant", version="2.14.3") as server:
+        (home / "kfgcp.toml").write_text(server.toml("gke"))
+        with Workspace.open() as workspace:
+            with pytest.raises(Unsupported, match="has no tags"):
+                workspace.push(str(first), "gke", ["main"])
+
+            assert server.requests.select("POST") == []
+            assert workspace.push(str(first), "gke").action == UPLOADED

@@ -330,6 +330,12 @@ class KubeflowVersions:
 
     # -- tags of users
 
+    def require_tags(self) -> None:
+        """Check that the server has tags, see `SupportsVersions.require_tags`."""
+        release = self._server.version
+        if release is not None and release < FIRST_WITH_TAGS:
+            raise _without_tags(format_version(release))
+
     def set_tag(self, version: RegisteredVersion, tag: str) -> None:
         """Let a tag point to an entry, see `SupportsVersions.set_tag`.
 
@@ -342,9 +348,7 @@ class KubeflowVersions:
             UsageError: the server cannot have the tag.
         """
         key = tag_key(tag)
-        release = self._server.version
-        if release is not None and release < FIRST_WITH_TAGS:
-            raise _without_tags(format_version(release))
+        self.require_tags()
         entries = self._read_entries(_pipeline_id(version.ref), version.pipeline)
         target = find_ref(entries, version)
         target_tags = read_user_tags(target.answer)

@@ -147,6 +147,9 @@ class LocalVersions:
             tags = _read_tags(folder / "tags").get(_hex(ref), ())
         return replace(entry, tags=tuple(sorted(tags)))
 
+    def require_tags(self) -> None:
+        """Do nothing: the registry has tags."""
+
     def set_tag(self, version: RegisteredVersion, tag: str) -> None:
         """Let a tag point to an entry. When it points to another entry, it is moved."""
         file = self._tag_file(version.pipeline, tag)

@@ -147,6 +147,9 @@ class VertexVersions:
             entry, version=upload.version, text_digest=upload.text_digest, project=marked.project
         )
 
+    def require_tags(self) -> None:
+        """Do nothing: the registry has tags."""
+
     def set_tag(self, version: RegisteredVersion, tag: str) -> None:
         """Let a tag point to an entry, see `SupportsVersions.set_tag`.
 

@@ -118,9 +118,12 @@ def run_push(registry: SupportsVersions, push: Push, env: str, notes: Sequence[s
     Raises:
         UsageError: a tag that begins with `v` and a digit points to another version. Nothing was
             written.
+        Unsupported: the registry has no tags. Nothing was written.
         BackendError: the registry refuses or cannot be reached.
     """
     upload = push.upload
+    if push.tags:
+        registry.require_tags()
     entries = registry.list_versions(upload.pipeline)
     entry = _find_entry(registry, push, entries)
     for tag in push.tags:
