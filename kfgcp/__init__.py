@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from kfgcp.query import RunFilter as RunFilter
     from kfgcp.rules.report import Report as Report, Row as Row, Suppression as Suppression
     from kfgcp.rules.findings import Part as Part, RuleFinding as RuleFinding, Severity as Severity
-    from kfgcp.rules.rule import Rule as Rule, Target as Target
+    from kfgcp.rules.rule import Rule as Rule, Runner as Runner, Target as Target
     from kfgcp.scaffold import Scaffold as Scaffold
     from kfgcp.settings import BackendSettings as BackendSettings, Setting as Setting
     from kfgcp.spec.diff import Change as Change
@@ -207,7 +207,7 @@ _TYPES: Final = {
     "kfgcp.query": "RunFilter",
     "kfgcp.rules.report": "Report Row Suppression",
     "kfgcp.rules.findings": "Part RuleFinding Severity",
-    "kfgcp.rules.rule": "Rule Target",
+    "kfgcp.rules.rule": "Rule Runner Target",
     "kfgcp.scaffold": "Scaffold",
     "kfgcp.settings": "BackendSettings Setting",
     "kfgcp.spec.diff": "Change",

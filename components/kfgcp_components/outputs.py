@@ -32,9 +32,10 @@ def write_files(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
     Yields:
         For each file, the path that the block has to write. It is in the same folder.
 
-    Example:
-        >>> with write_files(report.path) as (report_file,):
-        ...     report_file.write_text("<html>")
+    Example::
+
+        with write_files(report.path) as (report_file,):
+            report_file.write_text("<html>")
     """
     targets = [Path(path) for path in paths]
     parts = [part_path(target) for target in targets]

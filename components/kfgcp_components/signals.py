@@ -45,9 +45,10 @@ def on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
 def exit_on_sigterm() -> Iterator[None]:
     """Raise SystemExit when the process gets SIGTERM within the block, so that the block cleans up.
 
-    Example:
-        >>> with exit_on_sigterm(), TemporaryDirectory() as folder:
-        ...     download(url, folder)
+    Example::
+
+        with exit_on_sigterm(), TemporaryDirectory() as folder:
+            download(url, folder)
     """
     is_stopping = False
 

@@ -138,12 +138,12 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
             "[projetc]\n",
             "kfgcp.toml: unknown key 'projetc'.",
             "Did you mean 'project'? Known keys: check, dashboard, env, image, include, pipeline,"
-            " project.",
+            " project, schedule.",
         ),
         (
             "zzz = 1\n",
             "kfgcp.toml: unknown key 'zzz'.",
-            "Known keys: check, dashboard, env, image, include, pipeline, project.",
+            "Known keys: check, dashboard, env, image, include, pipeline, project, schedule.",
         ),
         (
             '[project]\nexperimnt = "x"\n',
