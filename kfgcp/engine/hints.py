@@ -103,6 +103,12 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
     if local_module is not None:
         # The hint does not suggest to install a package of this name. Somebody else may have
         # published one.
+        if place.image and not place.in_container and not _PLAIN_IMAGE.fullmatch(place.image):
+            return (
+                f"{local_module.place} is on this machine, but this run does not use the base_image"
+                f" {place.image}: use the image with --executor docker, or set PYTHONPATH to the"
+                " folder with the module."
+            )
         return (
             f"{local_module.place} is on this machine, but a task gets only the function of the"
             " component: move the code into the function, or build it into the image of the"

@@ -80,6 +80,11 @@ def needs_a_neighbour():
     from steps_of_us.clean import clean  # noqa: F401
 
 
+@dsl.component(base_image="shop:1")
+def needs_a_neighbour_in_an_image():
+    from steps_of_us.clean import clean  # noqa: F401
+
+
 @dsl.component(base_image=IMAGE)
 def needs_an_extra():
     import sys
@@ -189,6 +194,19 @@ def test_for_a_module_of_the_project_no_package_is_suggested(
     )
     assert "packages_to_install" not in hint
     assert "pip install" not in hint
+
+
+def test_a_module_of_the_project_in_an_image_of_the_component(execute: Execute, home: Path) -> None:
+    (home / "steps_of_us").mkdir()
+    (home / "steps_of_us" / "clean.py").write_text("def clean(): ...\n")
+
+    hint = error_of(execute(needs_a_neighbour_in_an_image)).hint
+
+    assert hint == (
+        f"{home / 'steps_of_us'} is on this machine, but this run does not use the base_image"
+        " shop:1: use the image with --executor docker, or set PYTHONPATH to the folder with the"
+        " module."
+    )
 
 
 def test_a_ready_made_component_without_its_extra(execute: Execute) -> None:

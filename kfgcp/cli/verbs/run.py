@@ -102,7 +102,10 @@ def _print_dry_run(plan: DryRun, *, as_json: bool) -> int:
 def _print_findings(plan: DryRun) -> None:
     for row in plan.report.rows:
         where = f"{row.location}: " if row.location is not None else ""
-        output.note(f"{where}{row.worst}: {row.finding.message} ({row.finding.rule})")
+        # The line itself begins with "note:", and a message about what is not judged says so.
+        is_named = row.worst in (Severity.NOTE, Severity.NOT_JUDGED)
+        severity = "" if is_named else f"{row.worst}: "
+        output.note(f"{where}{severity}{row.finding.message} ({row.finding.rule})")
         if row.worst is Severity.ERROR and row.finding.hint:
             output.print_hint(row.finding.hint)
     environment = plan.env

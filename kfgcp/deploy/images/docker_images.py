@@ -74,7 +74,7 @@ class DockerImages:
             return str(local.attrs["RepoDigests"][0]).partition("@")[2]
         raise BackendError(
             f"The base image {base} cannot be found: {problem.rstrip('.')}.",
-            hint="Name another one: kfgcp images lock --base IMAGE",
+            hint="Name another one for tabular: kfgcp images build tabular --base IMAGE",
         )
 
     def registry_digest(self, image: str) -> str | None:
