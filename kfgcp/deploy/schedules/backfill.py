@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from kfgcp.config_schedules import ProjectSchedule
@@ -37,7 +37,7 @@ class BackfillStep:
 
 
 def plan_backfill(
-    schedule: ProjectSchedule, start: datetime, end: datetime, runs: Iterable[Run]
+    schedule: ProjectSchedule, start: datetime, end: datetime, runs: Iterable[Run], now: datetime
 ) -> list[BackfillStep]:
     """Return the due times of a backfill in order, with the runs that exist already. Pure.
 
@@ -46,15 +46,23 @@ def plan_backfill(
         start: the first time, with a zone. A due time at it is included.
         end: the time after the last one, with a zone. A due time at it is left out.
         runs: the runs of the schedule.
+        now: the current time, with a zone.
 
     Raises:
-        UsageError: the end is not after the start, or the range has too many due times.
+        UsageError: the end is not after the start or is later than now, or the range has too many
+            due times.
     """
     if end <= start:
         raise UsageError(
             f"The end of the backfill, {end.isoformat()}, is not after its start,"
             f" {start.isoformat()}.",
             hint="Give an earlier --from or a later --to.",
+        )
+    if end > now:
+        # `tick` would start no run for a due time that already has one.
+        raise UsageError(
+            f"The end of the backfill, {end.isoformat()}, is in the future.",
+            hint=f"A backfill starts missed runs. Give an earlier --to: {_whole_second(now)}",
         )
     existing_runs = runs_by_due(runs)
     steps: list[BackfillStep] = []
@@ -108,6 +116,10 @@ def run_backfill(
     while active:
         active -= wait_for_one(active)
     return done
+
+
+def _whole_second(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _times_from(schedule: ProjectSchedule, start: datetime, end: datetime) -> list[datetime]:

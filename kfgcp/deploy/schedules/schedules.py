@@ -171,7 +171,7 @@ class Schedules:
         Args:
             name: the name of the schedule.
             start: the first time, with a zone.
-            end: the time after the last one, with a zone.
+            end: the time after the last one, with a zone, not later than now.
             parallel: how many of its runs may be active at the same time.
             dry_run: start nothing.
             notice: called with each run that was started.
@@ -181,7 +181,8 @@ class Schedules:
 
         Raises:
             ConfigError: there is no such schedule, or its table is not valid.
-            UsageError: the range is empty or too large, or `parallel` is less than 1.
+            UsageError: the range is empty or too large or ends in the future, or `parallel` is less
+                than 1.
 
         Example::
 
@@ -191,7 +192,7 @@ class Schedules:
         if parallel < 1:
             raise UsageError(f"A backfill needs at least 1 run at a time, not {parallel}.")
         schedule = self._project().schedule(name)
-        steps = plan_backfill(schedule, start, end, self._runs.of(schedule))
+        steps = plan_backfill(schedule, start, end, self._runs.of(schedule), self._now())
         if dry_run:
             return steps
         return run_backfill(

@@ -15,6 +15,7 @@ from kfgcp.model import Run, RunState
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = datetime(2026, 3, 5, tzinfo=UTC)
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 DAYS = ["20260301t000000z", "20260302t000000z", "20260303t000000z", "20260304t000000z"]
 
 
@@ -80,7 +81,7 @@ def daily(tmp_path: Path) -> ProjectSchedule:
 def _backfill(
     schedule: ProjectSchedule, runs: RecordedRuns, parallel: int = 1
 ) -> list[BackfillStep]:
-    steps = plan_backfill(schedule, START, END, runs.runs)
+    steps = plan_backfill(schedule, START, END, runs.runs, NOW)
     return run_backfill(
         schedule,
         steps,
@@ -103,10 +104,10 @@ def test_each_due_time_gets_a_run_in_order(daily: ProjectSchedule, parallel: int
 
 
 def test_the_start_is_included_and_the_end_is_not(daily: ProjectSchedule) -> None:
-    steps = plan_backfill(daily, START, END, [])
+    steps = plan_backfill(daily, START, END, [], NOW)
 
     assert [step.due.day for step in steps] == [1, 2, 3, 4]
-    assert plan_backfill(daily, START.replace(second=1), START.replace(hour=23), []) == []
+    assert plan_backfill(daily, START.replace(second=1), START.replace(hour=23), [], NOW) == []
 
 
 def test_a_second_backfill_starts_nothing(daily: ProjectSchedule) -> None:
@@ -134,6 +135,17 @@ def test_an_interrupted_backfill_continues(daily: ProjectSchedule) -> None:
 
 def test_an_empty_or_too_large_range_is_refused(daily: ProjectSchedule) -> None:
     with pytest.raises(UsageError, match="is not after its start"):
-        plan_backfill(daily, END, START, [])
+        plan_backfill(daily, END, START, [], NOW)
     with pytest.raises(UsageError, match="is due more than 1000 times"):
-        plan_backfill(daily, START, END.replace(year=2036), [])
+        plan_backfill(daily, START, END.replace(year=2036), [], NOW.replace(year=2040))
+
+
+def test_an_end_in_the_future_is_refused(daily: ProjectSchedule) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan_backfill(daily, START, NOW.replace(second=1), [], NOW)
+
+    assert caught.value.message == (
+        "The end of the backfill, 2026-03-10T12:00:01+00:00, is in the future."
+    )
+    assert caught.value.hint.endswith("Give an earlier --to: 2026-03-10T12:00:00Z")
+    assert len(plan_backfill(daily, START, NOW, [], NOW)) == 10

@@ -154,6 +154,7 @@ def test_check_names_the_schedule_with_a_wrong_parameter(project: Path, kfgcp: C
         (("tick", "--env", "nowhere"), "There is no environment 'nowhere'"),
         (("backfill", "yearly", "--from", "x", "--to", "2025-01-01"), "--from is 'x', which is"),
         (("backfill", "yearly", "--from", "2025-01-01", "--to", "2025-01-01"), "is not after its"),
+        (("backfill", "yearly", "--from", "2025-01-01", "--to", "9999-01-01"), "is in the future."),
     ],
 )
 def test_wrong_arguments_are_one_line_and_write_nothing(
