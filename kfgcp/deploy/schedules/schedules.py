@@ -166,13 +166,13 @@ class Schedules:
     ) -> builtins.list[BackfillStep]:
         """Start a run for each due time in a range that has none, and wait for the end of all.
 
-        Calling it again continues an interrupted backfill.
+        Calling it again continues an interrupted backfill, and its interrupted runs.
 
         Args:
             name: the name of the schedule.
             start: the first time, with a zone.
             end: the time after the last one, with a zone, not later than now.
-            parallel: how many of its runs may be active at the same time.
+            parallel: how many of its runs in the range may be active at the same time.
             dry_run: start nothing.
             notice: called with each run that was started.
 
@@ -191,7 +191,8 @@ class Schedules:
         """
         if parallel < 1:
             raise UsageError(f"A backfill needs at least 1 run at a time, not {parallel}.")
-        schedule = self._project().schedule(name)
+        project = self._project()
+        schedule = project.schedule(name)
         steps = plan_backfill(schedule, start, end, self._runs.of(schedule), self._now())
         if dry_run:
             return steps
@@ -200,6 +201,7 @@ class Schedules:
             steps,
             self._runs,
             parallel=parallel,
+            hold=lambda: hold_schedules(project.home, wait=True),
             wait_for_one=self._wait_for_one,
             notice=notice,
         )

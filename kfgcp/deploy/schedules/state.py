@@ -81,10 +81,14 @@ def state_file(home: Path, env: str, name: str) -> Path:
 
 
 @contextmanager
-def hold_schedules(home: Path) -> Iterator[bool]:
+def hold_schedules(home: Path, *, wait: bool = False) -> Iterator[bool]:
     """Hold the lock of all schedules of a state folder, and tell whether this process has it.
 
     The system frees the lock when the process ends, also when it is killed.
+
+    Args:
+        home: the state folder.
+        wait: wait while another process has the lock. The result is then True.
 
     Raises:
         StateError: the state folder cannot be written.
@@ -95,7 +99,7 @@ def hold_schedules(home: Path) -> Iterator[bool]:
         fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return

@@ -119,6 +119,11 @@ def tick_schedule(
     return _start_due(schedule, due_times, state, runs, now, save)
 
 
+def is_interrupted(run: Run) -> bool:
+    """Return whether the engine of a run ended before the run, so that the run can continue."""
+    return run.error is not None and run.error.kind is ErrorKind.INTERRUPTED
+
+
 def _due_times(schedule: ProjectSchedule, after: datetime, now: datetime) -> Sequence[datetime]:
     """Return the due times to handle. With catch_up, one more than a tick starts."""
     timetable = schedule.timetable
@@ -169,7 +174,7 @@ def _continue_interrupted(
     schedule: ProjectSchedule, due: datetime, run: Run, runs: Runs
 ) -> list[TickResult]:
     """Continue a run whose tick was killed after it had recorded the run."""
-    if run.error is None or run.error.kind is not ErrorKind.INTERRUPTED:
+    if not is_interrupted(run):
         return []
     runs.resume(run.run_id)
     return [TickResult(schedule.name, TickAction.CONTINUED, due, run.run_id)]

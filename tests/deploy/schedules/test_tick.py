@@ -1,5 +1,6 @@
 """What a tick starts: each due time once, also when clocks jump and runs overlap."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from kfgcp.deploy.schedules.state import (
 from kfgcp.deploy.schedules.tick import MAX_RUNS, TickAction, TickResult, tick_schedule
 from kfgcp.errors import BackendError, StateError
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState
+from patience import PROCESS, wait_for
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -261,6 +263,30 @@ def test_only_one_tick_holds_the_schedules(tmp_path: Path) -> None:
         assert (first, second) == (True, False)
     with hold_schedules(tmp_path) as third:
         assert third
+
+
+def test_the_lock_of_the_schedules_can_be_waited_for(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def hold_and_note() -> None:
+        with hold_schedules(tmp_path, wait=True) as has_lock:
+            order.append(f"second {has_lock}")
+
+    with ThreadPoolExecutor() as pool:
+        with hold_schedules(tmp_path):
+            waiting = pool.submit(hold_and_note)
+            wait_for(lambda: " FLOCK " in _waiting_locks(tmp_path))
+            order.append("first")
+        waiting.result(PROCESS)
+
+    assert order == ["first", "second True"]
+
+
+def _waiting_locks(home: Path) -> str:
+    """Return the lines of /proc/locks about locks that are waited for (proc_locks(5))."""
+    inode = (home / "locks" / "schedules").stat().st_ino
+    lines = Path("/proc/locks").read_text().splitlines()
+    return "\n".join(line for line in lines if "->" in line and f":{inode} " in line)
 
 
 def test_a_due_time_is_a_valid_label_in_utc() -> None:
