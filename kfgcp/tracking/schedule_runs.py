@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from kfgcp.config_schedules import ProjectSchedule
-from kfgcp.deploy.schedules.labels import SCHEDULE, schedule_labels
+from kfgcp.deploy.schedules.labels import run_labels, schedule_labels
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
@@ -24,8 +24,9 @@ class ScheduleRuns:
         self._workspace = workspace
 
     def of(self, schedule: ProjectSchedule) -> list[Run]:
-        """Return the runs that have the label of a schedule, in its environment."""
-        run_filter = RunFilter(env=schedule.env, labels={SCHEDULE: schedule.name})
+        """Return the runs that have the labels of a schedule, in its environment."""
+        labels = schedule_labels(self._workspace.project.name, schedule.name)
+        run_filter = RunFilter(env=schedule.env, labels=labels)
         return collect.list_runs(self._workspace, run_filter, metrics=False)
 
     def start(self, schedule: ProjectSchedule, due: datetime) -> str:
@@ -36,7 +37,8 @@ class ScheduleRuns:
         params = {name: setting.value for name, setting in schedule.params.values.items()}
         if schedule.time_param is not None:
             params[schedule.time_param] = due.isoformat()
-        options = RunOptions(env=schedule.env, labels=schedule_labels(schedule.name, due))
+        labels = run_labels(self._workspace.project.name, schedule.name, due)
+        options = RunOptions(env=schedule.env, labels=labels)
         backend, request = submit.prepare(self._workspace, schedule.pipeline, params, options)
         return submit.start(self._workspace, backend, request).run_id
 

@@ -11,7 +11,7 @@ import pytest
 from kfgcp.config_pipelines import ParamSet
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.schedules.backfill import BackfillStep, plan_backfill, run_backfill
-from kfgcp.deploy.schedules.labels import schedule_labels
+from kfgcp.deploy.schedules.labels import run_labels
 from kfgcp.errors import BackendError, UsageError
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState
 
@@ -51,7 +51,7 @@ class RecordedRuns:
     def add(self, due: datetime, state: RunState, error: ErrorInfo | None = None) -> str:
         """Record a run that something else has started."""
         run_id = f"run-{len(self.runs)}"
-        labels = schedule_labels("daily", due)
+        labels = run_labels("shop", "daily", due)
         self.runs.append(
             Run(run_id, "local", "local", "churn", "sha256:0", state, labels=labels, error=error)
         )

@@ -71,6 +71,22 @@ def without_new_processes() -> Iterator[None]:
         yield
 
 
+def test_projects_that_share_a_state_folder_have_their_own_runs(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(project, other)
+    monkeypatch.setenv("KFGCP_HOME", str(tmp_path / "state"))
+    for folder in (project, other):
+        assert actions(tick(folder, NOON)) == {"hourly": TickAction.BEGUN}
+
+    for folder in (project, other):
+        assert actions(tick(folder, NOON + HOUR)) == {"hourly": TickAction.STARTED}
+
+    labels = {run.labels["kfgcp-project"] for run in ended_runs(project)}
+    assert labels == {"project", "other"}
+
+
 def test_a_run_whose_engine_cannot_be_started_continues_at_the_next_tick(project: Path) -> None:
     tick(project, NOON)
     with without_new_processes():
@@ -94,3 +110,27 @@ def test_a_run_whose_engine_cannot_be_started_continues_at_the_next_tick(project
         (RunState.SUCCEEDED, {"text": "from the table"})
     ]
     assert tick(project, NOON + HOUR) == []
+
+
+def test_tables_that_are_not_valid_do_not_stop_the_other_schedules(project: Path) -> None:
+    invalid = (
+        '[env.broken]\nbackend = "vertx"\n'
+        '[schedule.wrong-key]\npipeline = "report"\nenv = "broken"\ncrn = "@daily"\n'
+        '[schedule.wrong-env]\npipeline = "report"\nenv = "broken"\ncron = "@daily"\n'
+    )
+    with (project / "kfgcp.toml").open("a") as file:
+        file.write(invalid)
+
+    of_all = tick(project, NOON)
+    of_local = tick(project, NOON + HOUR, "local")
+
+    assert actions(of_all) == {
+        "hourly": TickAction.BEGUN,
+        "wrong-env": TickAction.FAILED,
+        "wrong-key": TickAction.FAILED,
+    }
+    notes = {result.schedule: result.note for result in of_all}
+    assert notes["wrong-key"].startswith("kfgcp.toml [schedule.wrong-key]: unknown key 'crn'")
+    assert "has the unknown backend 'vertx'" in notes["wrong-env"]
+    assert actions(of_local) == {"hourly": TickAction.STARTED, "wrong-key": TickAction.FAILED}
+    assert len(ended_runs(project)) == 1
