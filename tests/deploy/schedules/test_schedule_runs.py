@@ -31,6 +31,21 @@ pipeline = "report"
 env = "local"
 cron = "@hourly"
 """
+SIZE = """
+from kfp import dsl
+from kfp.dsl import Artifact, Input
+
+
+@dsl.component(base_image="python:3.11")
+def measure(table: Input[Artifact]) -> str:
+    with open(table.path) as file:
+        return file.read()
+
+
+@dsl.pipeline(name="table-size")
+def size(table: Input[Artifact]) -> str:
+    return measure(table=table).output
+"""
 
 
 @pytest.fixture
@@ -110,6 +125,41 @@ def test_a_run_whose_engine_cannot_be_started_continues_at_the_next_tick(project
         (RunState.SUCCEEDED, {"text": "from the table"})
     ]
     assert tick(project, NOON + HOUR) == []
+
+
+def test_a_version_is_that_of_the_pipeline_in_the_table_with_the_parameters_of_the_table(
+    project: Path,
+) -> None:
+    (project / "kfgcp.toml").write_text(TOML.replace('"report"', '"report@main"'))
+    with Workspace.open(project) as workspace:
+        pushed = workspace.push("report", env="local", tags=["main"])
+    # The text of the pipeline changes, and the tag does not move.
+    source = project / "echo.py"
+    source.write_text(source.read_text().replace("return text", "return text + text"))
+    tick(project, NOON)
+
+    assert actions(tick(project, NOON + HOUR)) == {"hourly": TickAction.STARTED}
+
+    run = ended_runs(project)[0]
+    assert (run.state, run.pipeline, run.version) == (RunState.SUCCEEDED, "echo", pushed.version)
+    assert run.params == {"text": "from the table"}
+
+
+def test_relative_paths_in_params_start_from_the_folder_of_the_table(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "size.py").write_text(SIZE)
+    (project / "table.txt").write_text("three rows")
+    toml = TOML.replace('"echo.py"\nparams = { text = "from the table" }', '"size.py"')
+    (project / "kfgcp.toml").write_text(toml + 'params = { table = "table.txt" }\n')
+    (project / "deep").mkdir()
+    monkeypatch.chdir(project / "deep")
+    tick(project, NOON)
+
+    results = tick(project, NOON + HOUR)
+
+    assert actions(results) == {"hourly": TickAction.STARTED}, results
+    assert [run.state for run in ended_runs(project)] == [RunState.SUCCEEDED]
 
 
 def test_tables_that_are_not_valid_do_not_stop_the_other_schedules(project: Path) -> None:
