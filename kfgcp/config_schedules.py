@@ -43,7 +43,8 @@ class ProjectSchedule:
 
     Attributes:
         name: its name, `churn-daily` for [schedule.churn-daily].
-        pipeline: the pipeline as the file names it: `churn`, `churn@main` or `churn@sha256:…`.
+        pipeline: the pipeline as the file names it: `churn`, `churn@main` or `churn@sha256:…`. The
+            name is that of the table [pipeline.X].
         env: the name of its environment.
         cron: its cron expression, None with an interval.
         every_seconds: its interval in seconds, None with a cron expression.

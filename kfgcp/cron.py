@@ -14,7 +14,8 @@ The server misses days, or runs on a wrong day, in a zone whose clocks change at
 an hour. kfgcp does not copy these errors: tests/recorded/cron has examples.
 
 An interval such as `6h` counts from 1970-01-01T00:00:00Z. So `6h` is due at 00:00, 06:00, 12:00 and
-18:00 UTC, on all backends and after each restart.
+18:00 UTC, also after a restart. Kubeflow Pipelines leaves these times when it has missed a whole
+interval and does not catch up, see `kfgcp.cron_services.to_kubeflow`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kfgcp.cron import Timetable
 from kfgcp.errors import Unsupported
@@ -16,9 +16,10 @@ class KubeflowTrigger:
     Attributes:
         cron: six fields, the first one for seconds.
         interval_seconds: the time between two runs.
-        start: the first due time of an interval. The server counts from there
+        start: one interval before the first due time. Without an earlier run, the server takes the
+            start plus the interval as the first due time
             (kubeflow/pipelines:backend/src/crd/controller/scheduledworkflow/util/
-            periodic_schedule.go). None for a cron expression.
+            periodic_schedule.go, GetNextScheduledEpoch). None for a cron expression.
     """
 
     cron: str | None = None
@@ -52,9 +53,13 @@ def to_kubeflow(timetable: Timetable, now: datetime, server_zone: str = "UTC") -
     A recurring run has no time zone. The controller reads all expressions in one zone, which is its
     variable CRON_SCHEDULE_TIMEZONE; the manifests of Kubeflow Pipelines set UTC.
 
+    An interval drifts on the server. Without catch-up, the server starts a run at once when it has
+    missed a whole interval, for example during a pause, and then counts from that moment
+    (periodic_schedule.go, getNextScheduledEpochNoCatchup).
+
     Args:
         timetable: the timetable.
-        now: a time with a zone. An interval begins at the first due time after it.
+        now: a time with a zone. The first run of an interval is at the first due time after it.
         server_zone: the zone of the controller. The server does not report it.
 
     Raises:
@@ -67,7 +72,10 @@ def to_kubeflow(timetable: Timetable, now: datetime, server_zone: str = "UTC") -
         '0 0 6 * * 0'
     """
     if timetable.every_seconds is not None:
-        start = timetable.next(now)
+        first_due = timetable.next(now)
+        if first_due is None:
+            raise ValueError("an interval is always due")
+        start = first_due - timedelta(seconds=timetable.every_seconds)
         return KubeflowTrigger(interval_seconds=timetable.every_seconds, start=start)
     if timetable.time_zone != server_zone:
         raise Unsupported(

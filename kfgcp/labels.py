@@ -30,8 +30,13 @@ MAX_LENGTH: Final = 63
 SUBMISSION: Final = "submission"
 EXPERIMENT: Final = "experiment"
 
+# The labels of the runs of schedules, see kfgcp/deploy/schedules/labels.py.
+PROJECT: Final = "kfgcp-project"
+SCHEDULE: Final = "kfgcp-schedule"
+DUE: Final = "kfgcp-due"
+
 # Labels that say something about one run, and would be wrong in its repetition.
-_LABELS_OF_ONE_RUN: Final = ("env", "user", SUBMISSION, EXPERIMENT)
+_LABELS_OF_ONE_RUN: Final = ("env", "user", SUBMISSION, EXPERIMENT, PROJECT, SCHEDULE, DUE)
 
 # Labels that services of Google add to a run.
 _PREFIXES_OF_GOOGLE: Final = ("goog-", "vertex-ai-")

@@ -75,7 +75,7 @@ class TaskKind(enum.StrEnum):
 class ErrorKind(enum.StrEnum):
     """The kind of an error whose message kfgcp wrote, so that no code compares messages.
 
-    INTERRUPTED: the engine was killed or crashed before the run ended, so the run can be resumed.
+    INTERRUPTED: the engine was killed, crashed or could not be started, so the run can be resumed.
     DELETED: the run was deleted on its backend before kfgcp had recorded its end.
     LOG_UNREAD: the cause is in a log that was not read yet.
     LOG_SILENT: the log was read, and does not show the cause.

@@ -14,6 +14,7 @@ from typing import Final
 from kfgcp.backends.registry import runs_here
 from kfgcp.config import Environment, Project
 from kfgcp.config_pipelines import ParamSet, ProjectPipeline
+from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.settings import did_you_mean
 from kfgcp.spec import params as spec_params
@@ -167,7 +168,7 @@ def check_schedules(project: Project, spec: Spec) -> None:
     for schedule in project.schedules.values():
         if schedule.pipeline != spec.entry.name:
             continue
-        _checked_values(spec, schedule.params, schedule.folder)
+        schedule_values(spec, schedule)
         time_param = schedule.time_param
         if time_param is None:
             continue
@@ -181,6 +182,16 @@ def check_schedules(project: Project, spec: Spec) -> None:
         spec_params.resolve_known(
             spec.params, {time_param: _EXAMPLE_TIME}, subject=f"{schedule.origin} time_param"
         )
+
+
+def schedule_values(spec: Spec, schedule: ProjectSchedule) -> dict[str, object]:
+    """Return the values in `params` of a schedule. Relative paths start from its kfgcp.toml.
+
+    Raises:
+        ParamError: a value is of the wrong type, or its parameter is unknown. The message names the
+            table.
+    """
+    return _checked_values(spec, schedule.params, schedule.folder)
 
 
 def _checked_values(spec: Spec, param_set: ParamSet, folder: Path) -> dict[str, object]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from kfgcp.config_schedules import ProjectSchedule
-from kfgcp.deploy.schedules.labels import SCHEDULE, schedule_labels
+from kfgcp.deploy.schedules.labels import run_labels, schedule_labels
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
-from kfgcp.tracking import collect, lookup, submit
+from kfgcp.spec.load import Spec
+from kfgcp.tracking import collect, lookup, named_pipelines, pipelines, submit
 from kfgcp.tracking.open_project import OpenProject
+from kfgcp.tracking.registries import load_version
 
 
 class ScheduleRuns:
@@ -24,8 +27,9 @@ class ScheduleRuns:
         self._workspace = workspace
 
     def of(self, schedule: ProjectSchedule) -> list[Run]:
-        """Return the runs that have the label of a schedule, in its environment."""
-        run_filter = RunFilter(env=schedule.env, labels={SCHEDULE: schedule.name})
+        """Return the runs that have the labels of a schedule, in its environment."""
+        labels = schedule_labels(self._workspace.project.name, schedule.name)
+        run_filter = RunFilter(env=schedule.env, labels=labels)
         return collect.list_runs(self._workspace, run_filter, metrics=False)
 
     def start(self, schedule: ProjectSchedule, due: datetime) -> str:
@@ -33,12 +37,28 @@ class ScheduleRuns:
 
         The parameter `time_param` is the due time as RFC 3339 text, in the zone of the schedule.
         """
-        params = {name: setting.value for name, setting in schedule.params.values.items()}
+        spec = self._load(schedule)
+        params = named_pipelines.schedule_values(spec, schedule)
         if schedule.time_param is not None:
             params[schedule.time_param] = due.isoformat()
-        options = RunOptions(env=schedule.env, labels=schedule_labels(schedule.name, due))
-        backend, request = submit.prepare(self._workspace, schedule.pipeline, params, options)
+        labels = run_labels(self._workspace.project.name, schedule.name, due)
+        options = RunOptions(env=schedule.env, labels=labels)
+        backend, request = submit.prepare(self._workspace, spec, params, options)
         return submit.start(self._workspace, backend, request).run_id
+
+    def _load(self, schedule: ProjectSchedule) -> Spec:
+        """Load the pipeline of a schedule, from its file or from the registry.
+
+        A schedule names a pipeline as kfgcp.toml does. The registry has it by its own name. The
+        parameters of the table [pipeline.X] apply in both cases.
+        """
+        workspace = self._workspace
+        name, is_version, version = schedule.pipeline.partition("@")
+        if not is_version:
+            return pipelines.load_pipeline(workspace, name, schedule.env)
+        own_name = named_pipelines.load_named_pipeline(workspace.project, name, schedule.env).name
+        spec = load_version(workspace, f"{own_name}@{version}", schedule.env)
+        return replace(spec, entry=workspace.project.pipeline(name))
 
     def resume(self, run_id: str) -> None:
         """Continue an interrupted run in a process of its own."""

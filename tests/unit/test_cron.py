@@ -1,7 +1,7 @@
 """When schedules are due, compared with the library that Kubeflow Pipelines uses."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -235,13 +235,31 @@ def test_vertex_refuses_an_interval_that_cron_cannot_express(every: str) -> None
         to_vertex(Timetable.parse(every=every))
 
 
-def test_kubeflow_gets_an_interval_with_a_start_on_its_grid() -> None:
-    trigger = to_kubeflow(Timetable.parse(every="7h"), DAY)
+@pytest.mark.parametrize(
+    ("every", "now", "start", "first_due"),
+    [
+        # 7 h = 25200 s, and 70331 * 25200 s = 1772341200 s after 1970 is 2026-03-01T05:00:00Z.
+        ("7h", "2026-03-01T00:00:00", "2026-02-28T22:00:00", "2026-03-01T05:00:00"),
+        # A moment that is due itself has passed.
+        ("6h", "2026-03-01T06:00:00", "2026-03-01T06:00:00", "2026-03-01T12:00:00"),
+        ("6h", "2026-03-01T05:59:59", "2026-03-01T00:00:00", "2026-03-01T06:00:00"),
+        # 20513 days after 1970 is 2026-03-01, and 20514 is even.
+        ("2d", "2026-03-01T08:00:00", "2026-02-28T00:00:00", "2026-03-02T00:00:00"),
+    ],
+)
+def test_kubeflow_gets_an_interval_whose_first_run_is_at_the_next_due_time(
+    every: str, now: str, start: str, first_due: str
+) -> None:
+    trigger = to_kubeflow(Timetable.parse(every=every), _utc(now))
 
-    assert trigger.interval_seconds == 7 * 3600
-    assert trigger.start is not None
-    assert trigger.start.timestamp() % (7 * 3600) == 0
-    assert trigger.start > DAY
+    assert trigger.interval_seconds is not None
+    assert trigger.start == _utc(start)
+    # GetNextScheduledEpoch of the controller, without an earlier run: StartTime + IntervalSecond.
+    assert trigger.start + timedelta(seconds=trigger.interval_seconds) == _utc(first_due)
+
+
+def _utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def test_kubeflow_refuses_a_zone_that_its_server_does_not_have() -> None:

@@ -1,11 +1,13 @@
 """The labels that every run carries."""
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from kfgcp import labels
+from kfgcp.deploy.schedules.labels import run_labels
 
 
 def git(folder: Path, *args: str) -> str:
@@ -81,3 +83,9 @@ def test_without_git_there_are_no_git_labels(
 )
 def test_any_text_becomes_a_value_that_google_allows(text: str, value: str) -> None:
     assert labels.label_value(text) == value
+
+
+def test_a_repetition_is_not_the_run_of_a_due_time() -> None:
+    scheduled = run_labels("shop", "daily", datetime(2026, 3, 1, 6, tzinfo=UTC))
+
+    assert labels.repeated_labels({**scheduled, "team": "blue"}) == {"team": "blue"}

@@ -380,7 +380,8 @@ class LocalBackend:
         """Start a process that executes a recorded run. The process inherits the lock of the run.
 
         Raises:
-            StateError: the process cannot be started. The record of the run is then FAILED.
+            StateError: the process cannot be started. The run is then interrupted, because nothing
+                of it was executed.
         """
         folder = logs_folder(self._home, run_id)
         command = [sys.executable, "-P", "-m", local_run.__name__]
@@ -402,11 +403,15 @@ class LocalBackend:
                     env=engine_variables,
                 )
         except OSError as error:
-            problem = f"the engine could not be started: {error.strerror}"
-            self._end(run_id, RunState.FAILED, ErrorInfo(problem))
-            run_lock.release()
+            # An error of fork(2) has no file.
+            where = "" if error.filename is None else f": {error.filename}"
+            try:
+                self._interrupt(run_id, f"the engine could not be started: {error.strerror}")
+            finally:
+                run_lock.release()
             raise StateError(
-                f"The engine could not be started: {error.strerror}: {error.filename}."
+                f"The engine could not be started: {error.strerror}{where}.",
+                hint=f"Continue the run later: kfgcp run --resume {run_id}",
             ) from error
         # Close the descriptor of this process only. The engine's descriptor keeps the lock.
         run_lock.close()
@@ -493,11 +498,7 @@ class LocalBackend:
             if is_cancelling or self._store.cancel_requests(run_id):
                 self._end(run_id, RunState.CANCELLED, None)
             else:
-                message = (
-                    "the engine was killed or crashed before the run ended; continue the run with:"
-                    f" kfgcp run --resume {run_id}"
-                )
-                self._end(run_id, RunState.FAILED, ErrorInfo(message, kind=ErrorKind.INTERRUPTED))
+                self._interrupt(run_id, "the engine was killed or crashed before the run ended")
         finally:
             run_lock.release()
 
@@ -511,6 +512,11 @@ class LocalBackend:
             from kfgcp.engine.executors.docker import remove_containers
 
             remove_containers(run_id)
+
+    def _interrupt(self, run_id: str, problem: str) -> None:
+        """Record that a run was interrupted, so that it can be resumed."""
+        message = f"{problem}; continue the run with: kfgcp run --resume {run_id}"
+        self._end(run_id, RunState.FAILED, ErrorInfo(message, kind=ErrorKind.INTERRUPTED))
 
     def _end(self, run_id: str, state: RunState, error: ErrorInfo | None) -> None:
         """Record the end of a run. Its tasks that have not ended become CANCELLED."""

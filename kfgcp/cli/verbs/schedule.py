@@ -79,7 +79,7 @@ def tick(workspace: Workspace, env: str | None, as_json: bool) -> int:
     cron or systemd calls this command each minute. Each due time gets one run, also when a call is
     killed or two calls run at once. A schedule begins at its first tick.
 
-    Exits with 5 when a run could not be started. The next tick tries again.
+    Exits with 5 when a run could not be started or a table is not valid. The next tick tries again.
     """
     results = workspace.schedules.tick(env)
     if as_json:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.schedules.labels import due_label, runs_by_due
-from kfgcp.deploy.schedules.tick import Runs
+from kfgcp.deploy.schedules.tick import Runs, is_interrupted
 from kfgcp.errors import UsageError
 from kfgcp.model import JsonValue, Run
 
@@ -37,7 +38,7 @@ class BackfillStep:
 
 
 def plan_backfill(
-    schedule: ProjectSchedule, start: datetime, end: datetime, runs: Iterable[Run]
+    schedule: ProjectSchedule, start: datetime, end: datetime, runs: Iterable[Run], now: datetime
 ) -> list[BackfillStep]:
     """Return the due times of a backfill in order, with the runs that exist already. Pure.
 
@@ -46,15 +47,23 @@ def plan_backfill(
         start: the first time, with a zone. A due time at it is included.
         end: the time after the last one, with a zone. A due time at it is left out.
         runs: the runs of the schedule.
+        now: the current time, with a zone.
 
     Raises:
-        UsageError: the end is not after the start, or the range has too many due times.
+        UsageError: the end is not after the start or is later than now, or the range has too many
+            due times.
     """
     if end <= start:
         raise UsageError(
             f"The end of the backfill, {end.isoformat()}, is not after its start,"
             f" {start.isoformat()}.",
             hint="Give an earlier --from or a later --to.",
+        )
+    if end > now:
+        # `tick` would start no run for a due time that already has one.
+        raise UsageError(
+            f"The end of the backfill, {end.isoformat()}, is in the future.",
+            hint=f"A backfill starts missed runs. Give an earlier --to: {_whole_second(now)}",
         )
     existing_runs = runs_by_due(runs)
     steps: list[BackfillStep] = []
@@ -67,24 +76,27 @@ def plan_backfill(
 
 def run_backfill(
     schedule: ProjectSchedule,
-    steps: Iterable[BackfillStep],
+    steps: Sequence[BackfillStep],
     runs: Runs,
     *,
     parallel: int,
+    hold: Callable[[], AbstractContextManager[bool]],
     wait_for_one: Callable[[set[str]], set[str]],
     notice: Callable[[BackfillStep], None],
 ) -> list[BackfillStep]:
     """Start the missing runs in the order of their due times, and wait for the end of all.
 
-    An interrupted backfill continues when it is called again: a due time that has a run is left
-    out.
+    An interrupted backfill continues when it is called again: its active runs are waited for, and
+    its interrupted runs continue. A due time whose run has ended is left out.
 
     Args:
         schedule: the schedule.
         steps: what `plan_backfill` returned.
-        runs: starts runs.
+        runs: starts, continues and lists runs.
         parallel: how many runs may be active at the same time. With 1, a run starts after the end
             of the run before it.
+        hold: waits for the lock of the schedules, and holds it. A tick, or another backfill, starts
+            no run meanwhile.
         wait_for_one: waits until one of the runs with these ids has ended, and returns the ids of
             those that have ended.
         notice: called with each run that was started.
@@ -93,21 +105,52 @@ def run_backfill(
         The steps, each with its run.
     """
     done: list[BackfillStep] = []
-    active: set[str] = set()
+    existing_runs = runs_by_due(runs.of(schedule))
+    active = _active_runs(steps, existing_runs)
     for step in steps:
-        if step.existed:
-            done.append(step)
+        run = existing_runs.get(due_label(step.due))
+        if run is not None and not is_interrupted(run):
+            done.append(BackfillStep(step.due, run.run_id, existed=True))
             continue
         while len(active) >= parallel:
             active -= wait_for_one(active)
-        run_id = runs.start(schedule, step.due)
-        active.add(run_id)
-        started = BackfillStep(step.due, run_id, existed=False)
+        with hold():
+            # A tick or another backfill may have started the run since `existing_runs` was read.
+            run = runs_by_due(runs.of(schedule)).get(due_label(step.due))
+            started = _start_or_continue(schedule, step.due, run, runs)
         done.append(started)
-        notice(started)
+        if run is None or not run.state.final or is_interrupted(run):
+            active.add(str(started.run_id))
+        if run is None:
+            notice(started)
     while active:
         active -= wait_for_one(active)
     return done
+
+
+def _active_runs(steps: Sequence[BackfillStep], existing_runs: Mapping[str, Run]) -> set[str]:
+    """Return the ids of the runs of due times that have not ended."""
+    active: set[str] = set()
+    for step in steps:
+        run = existing_runs.get(due_label(step.due))
+        if run is not None and not run.state.final:
+            active.add(run.run_id)
+    return active
+
+
+def _start_or_continue(
+    schedule: ProjectSchedule, due: datetime, run: Run | None, runs: Runs
+) -> BackfillStep:
+    """Start the run of a due time, or continue it when it was interrupted."""
+    if run is None:
+        return BackfillStep(due, runs.start(schedule, due), existed=False)
+    if is_interrupted(run):
+        runs.resume(run.run_id)
+    return BackfillStep(due, run.run_id, existed=True)
+
+
+def _whole_second(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _times_from(schedule: ProjectSchedule, start: datetime, end: datetime) -> list[datetime]:

@@ -92,7 +92,9 @@ def converge(
     for _ in range(MAX_STEPS):
         now = clock.now()
         schedules = list(progress.live.values())
-        step = next_step(desired, fields, schedules, service.schedule_facts, now)
+        may_wait = progress.waited < MAX_WAIT
+        facts = service.schedule_facts
+        step = next_step(desired, fields, schedules, facts, now, may_wait=may_wait)
         if step is None:
             return Done(tuple(progress.steps), tuple(progress.fired))
         notice(step)

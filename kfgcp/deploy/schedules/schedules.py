@@ -13,7 +13,7 @@ from kfgcp.backends.registry import runs_here
 from kfgcp.config import Project
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.schedules.backfill import BackfillStep, plan_backfill, run_backfill
-from kfgcp.deploy.schedules.state import hold_schedules, read_state
+from kfgcp.deploy.schedules.state import hold_schedules, states_folder
 from kfgcp.deploy.schedules.tick import Runs, TickAction, TickResult, tick_schedule
 from kfgcp.errors import KfgcpError, Unsupported, UsageError
 from kfgcp.model import JsonValue
@@ -31,12 +31,10 @@ class ScheduleInfo:
 
     Attributes:
         schedule: its table in kfgcp.toml.
-        paused: whether it is paused, in kfgcp.toml or with a command.
         next_due: its next due time, None when it is paused.
     """
 
     schedule: ProjectSchedule
-    paused: bool
     next_due: datetime | None
 
     def to_dict(self) -> dict[str, JsonValue]:
@@ -49,7 +47,7 @@ class ScheduleInfo:
             "cron": schedule.cron,
             "every_seconds": schedule.every_seconds,
             "time_zone": schedule.time_zone,
-            "paused": self.paused,
+            "paused": schedule.paused,
             "next_due": None if self.next_due is None else self.next_due.isoformat(),
         }
 
@@ -81,7 +79,7 @@ class Schedules:
         self._sleep = sleep
 
     def list(self, env: str | None = None) -> builtins.list[ScheduleInfo]:
-        """Return the schedules of kfgcp.toml, and what is recorded on this machine about them.
+        """Return the schedules of kfgcp.toml with their next due times.
 
         Args:
             env: only the schedules of this environment; all when None.
@@ -131,11 +129,11 @@ class Schedules:
                 this machine.
 
         Returns:
-            What was done. A schedule that fails has a result with the error, and does not prevent
-            the others. Empty when another tick is at work.
+            What was done. A schedule that fails, or whose table is not valid, has a result with the
+            error, and does not prevent the others. Empty when another tick is at work.
 
         Raises:
-            ConfigError: a table is not valid, or there is no such environment.
+            ConfigError: there is no such environment.
             Unsupported: the runs of the environment are not on this machine.
 
         Example::
@@ -145,13 +143,16 @@ class Schedules:
         project = self._project()
         if env is not None:
             self._check_local(env)
-        schedules = [item for item in self._declared(env) if self._is_local(item.env)]
         results: builtins.list[TickResult] = []
         with hold_schedules(project.home) as is_ours:
             if not is_ours:
                 return []
-            for schedule in schedules:
-                results += self._tick_one(schedule)
+            for schedule in project.schedules.values():
+                if env in (None, schedule.env):
+                    results += self._tick_one(schedule)
+        # The environment of such a table is not reliable, so `env` leaves out none.
+        for name, invalid in project.invalid_schedules.items():
+            results.append(TickResult(name, TickAction.FAILED, note=invalid.message))
         return results
 
     def backfill(
@@ -166,13 +167,13 @@ class Schedules:
     ) -> builtins.list[BackfillStep]:
         """Start a run for each due time in a range that has none, and wait for the end of all.
 
-        Calling it again continues an interrupted backfill.
+        Calling it again continues an interrupted backfill, and its interrupted runs.
 
         Args:
             name: the name of the schedule.
             start: the first time, with a zone.
-            end: the time after the last one, with a zone.
-            parallel: how many of its runs may be active at the same time.
+            end: the time after the last one, with a zone, not later than now.
+            parallel: how many of its runs in the range may be active at the same time.
             dry_run: start nothing.
             notice: called with each run that was started.
 
@@ -181,7 +182,8 @@ class Schedules:
 
         Raises:
             ConfigError: there is no such schedule, or its table is not valid.
-            UsageError: the range is empty or too large, or `parallel` is less than 1.
+            UsageError: the range is empty or too large or ends in the future, or `parallel` is less
+                than 1.
 
         Example::
 
@@ -190,8 +192,9 @@ class Schedules:
         """
         if parallel < 1:
             raise UsageError(f"A backfill needs at least 1 run at a time, not {parallel}.")
-        schedule = self._project().schedule(name)
-        steps = plan_backfill(schedule, start, end, self._runs.of(schedule))
+        project = self._project()
+        schedule = project.schedule(name)
+        steps = plan_backfill(schedule, start, end, self._runs.of(schedule), self._now())
         if dry_run:
             return steps
         return run_backfill(
@@ -199,6 +202,7 @@ class Schedules:
             steps,
             self._runs,
             parallel=parallel,
+            hold=lambda: hold_schedules(project.home, wait=True),
             wait_for_one=self._wait_for_one,
             notice=notice,
         )
@@ -222,13 +226,8 @@ class Schedules:
         return [schedule for schedule in schedules if env in (None, schedule.env)]
 
     def _describe(self, schedule: ProjectSchedule) -> ScheduleInfo:
-        state = read_state(self._project().home, schedule.env, schedule.name)
-        paused = schedule.paused or (state is not None and state.paused)
-        next_due = None if paused else schedule.timetable.next(self._now())
-        return ScheduleInfo(schedule, paused, next_due)
-
-    def _is_local(self, env: str) -> bool:
-        return runs_here(self._project().env(env).backend)
+        next_due = None if schedule.paused else schedule.timetable.next(self._now())
+        return ScheduleInfo(schedule, next_due)
 
     def _check_local(self, env: str) -> None:
         environment = self._project().env(env)
@@ -240,7 +239,11 @@ class Schedules:
             )
 
     def _tick_one(self, schedule: ProjectSchedule) -> builtins.list[TickResult]:
+        project = self._project()
         try:
-            return tick_schedule(self._project().home, schedule, self._runs, self._now())
+            if not runs_here(project.env(schedule.env).backend):
+                return []
+            folder = states_folder(project.home, project.name)
+            return tick_schedule(folder, schedule, self._runs, self._now())
         except KfgcpError as error:
             return [TickResult(schedule.name, TickAction.FAILED, note=error.message)]

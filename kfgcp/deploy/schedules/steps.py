@@ -86,6 +86,8 @@ def next_step(
     live: Sequence[LiveSchedule],
     facts: ScheduleFacts,
     now: datetime,
+    *,
+    may_wait: bool = True,
 ) -> Step | None:
     """Return the next step for the schedules of one name, None when nothing is left to do.
 
@@ -95,6 +97,8 @@ def next_step(
         live: the schedules with this name, and the marker of the project, on the service.
         facts: constant properties of the service.
         now: the time, with a time zone.
+        may_wait: whether the step may be a pause. Otherwise a schedule is changed near a due time
+            too.
     """
     in_order = sorted(live, key=lambda schedule: (schedule.created_at, schedule.ref))
     if desired is None:
@@ -102,10 +106,12 @@ def next_step(
     current = _find_current(fields, in_order, facts)
     others = [schedule for schedule in in_order if schedule is not current]
     if current is None:
-        return _begin_replacement(desired, others, facts, now)
+        return _begin_replacement(desired, others, facts, now, may_wait=may_wait)
     changed = changed_fields(current.fields, fields)
     if changed:
-        wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
+        wait = None
+        if may_wait:
+            wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
         return wait or Step(StepKind.UPDATE, live=current, fields=changed)
     return _take_over(desired, current, others, facts, now)
 
@@ -156,21 +162,25 @@ def _begin_replacement(
     others: Sequence[LiveSchedule],
     facts: ScheduleFacts,
     now: datetime,
+    *,
+    may_wait: bool,
 ) -> Step:
     """Return the next step when no schedule can be kept.
 
     others: the schedules with other properties, the oldest first.
     """
     enabled = [schedule for schedule in others if schedule.enabled]
+    lead = LEAD if facts.creates_disabled else timedelta(0)
+    wait = None
+    if may_wait:
+        wait = _wait_for_quiet(enabled, desired.timetable, lead, now)
     if facts.creates_disabled:
         if enabled:
-            wait = _wait_for_quiet(enabled, desired.timetable, LEAD, now)
             return wait or Step(StepKind.CREATE, enabled=False, starts_at=now + LEAD)
         # The new schedule starts the due times since the old one was disabled.
         disabled_times = [item.disabled_at for item in others if item.disabled_at is not None]
         return Step(StepKind.CREATE, enabled=False, starts_at=max(disabled_times, default=None))
     if enabled:
-        wait = _wait_for_quiet(enabled, desired.timetable, timedelta(0), now)
         return wait or Step(StepKind.DISABLE, live=enabled[0])
     starts_at = now + PAUSED_LEAD if desired.paused else None
     return Step(StepKind.CREATE, enabled=True, starts_at=starts_at)
@@ -243,5 +253,5 @@ def _wait_for_quiet(
         near = item.between(now - LAG, now + lead + MARGIN, limit=10)
         if near:
             ends.append(near[-1] + LAG)
-    # A schedule of every second has no quiet moment, so the pause has an end: see `converge`.
+    # Some schedules have no quiet moment, so `converge` ends all pauses after MAX_WAIT.
     return Step(StepKind.WAIT, until=max(ends)) if ends else None

@@ -8,7 +8,7 @@ a run with the labels of a due time starts no second one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -83,14 +83,14 @@ class Runs(Protocol):
 
 
 def tick_schedule(
-    home: Path, schedule: ProjectSchedule, runs: Runs, now: datetime
+    folder: Path, schedule: ProjectSchedule, runs: Runs, now: datetime
 ) -> list[TickResult]:
     """Start the due runs of a schedule.
 
     The caller holds the lock of the schedules.
 
     Args:
-        home: the state folder.
+        folder: the folder with the states of the project, see `states_folder`.
         schedule: a schedule of an environment on this machine.
         runs: starts and lists runs.
         now: the current time, with a zone.
@@ -102,21 +102,26 @@ def tick_schedule(
     name = schedule.name
 
     def save(state: ScheduleState) -> None:
-        write_state(home, schedule.env, name, state)
+        write_state(folder, schedule.env, name, state)
 
-    state = read_state(home, schedule.env, name)
+    state = read_state(folder, schedule.env, name)
     if state is None:
         save(ScheduleState(now))
         return [TickResult(name, TickAction.BEGUN, note="Begins now. Earlier times are not due.")]
     if now < state.handled_until:
         return [_handle_clock(name, state, now, save)]
-    if schedule.paused or state.paused:
+    if schedule.paused:
         # Without catch_up, a schedule that continues starts nothing for the time of its pause.
         if not schedule.catch_up:
-            save(replace(state, handled_until=now))
+            save(ScheduleState(now))
         return [TickResult(name, TickAction.PAUSED, note="Paused. Nothing was started.")]
     due_times = _due_times(schedule, state.handled_until, now)
-    return _start_due(schedule, due_times, state, runs, now, save)
+    return _start_due(schedule, due_times, runs, now, save)
+
+
+def is_interrupted(run: Run) -> bool:
+    """Return whether the engine of a run ended before the run, so that the run can continue."""
+    return run.error is not None and run.error.kind is ErrorKind.INTERRUPTED
 
 
 def _due_times(schedule: ProjectSchedule, after: datetime, now: datetime) -> Sequence[datetime]:
@@ -133,7 +138,6 @@ def _due_times(schedule: ProjectSchedule, after: datetime, now: datetime) -> Seq
 def _start_due(
     schedule: ProjectSchedule,
     due_times: Sequence[datetime],
-    state: ScheduleState,
     runs: Runs,
     now: datetime,
     save: Callable[[ScheduleState], None],
@@ -156,12 +160,12 @@ def _start_due(
             run_id = runs.start(schedule, due)
             active_count += 1
             results.append(TickResult(schedule.name, TickAction.STARTED, due, run_id))
-        save(replace(state, handled_until=due.astimezone(UTC)))
+        save(ScheduleState(due.astimezone(UTC)))
     if len(due_times) > MAX_RUNS:
         note = f"More runs are due than the {MAX_RUNS} of one tick. Later ticks start them."
         results.append(TickResult(schedule.name, TickAction.WAITING, due_times[-1], note=note))
         return results
-    save(replace(state, handled_until=now))
+    save(ScheduleState(now))
     return results
 
 
@@ -169,7 +173,7 @@ def _continue_interrupted(
     schedule: ProjectSchedule, due: datetime, run: Run, runs: Runs
 ) -> list[TickResult]:
     """Continue a run whose tick was killed after it had recorded the run."""
-    if run.error is None or run.error.kind is not ErrorKind.INTERRUPTED:
+    if not is_interrupted(run):
         return []
     runs.resume(run.run_id)
     return [TickResult(schedule.name, TickAction.CONTINUED, due, run.run_id)]
@@ -183,6 +187,6 @@ def _handle_clock(
     if state.handled_until - now < LARGE_JUMP:
         note = f"The clock is before the last tick at {last}. Nothing is due until then."
         return TickResult(name, TickAction.CLOCK, note=note)
-    save(replace(state, handled_until=now))
+    save(ScheduleState(now))
     note = f"The clock is more than a day before the last tick at {last}. Begins again now."
     return TickResult(name, TickAction.CLOCK, note=note)

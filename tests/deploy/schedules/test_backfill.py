@@ -1,5 +1,7 @@
 """Runs for due times in the past: one for each, in order, and continued after an interruption."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,12 +11,13 @@ import pytest
 from kfgcp.config_pipelines import ParamSet
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.schedules.backfill import BackfillStep, plan_backfill, run_backfill
-from kfgcp.deploy.schedules.labels import schedule_labels
+from kfgcp.deploy.schedules.labels import run_labels
 from kfgcp.errors import BackendError, UsageError
-from kfgcp.model import Run, RunState
+from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = datetime(2026, 3, 5, tzinfo=UTC)
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 DAYS = ["20260301t000000z", "20260302t000000z", "20260303t000000z", "20260304t000000z"]
 
 
@@ -25,24 +28,47 @@ class RecordedRuns:
     runs: list[Run] = field(default_factory=list)
     most_active: int = 0
     fails_at: int | None = None
+    resumed: list[str] = field(default_factory=list)
+    is_held: bool = False
 
     def of(self, schedule: ProjectSchedule) -> list[Run]:
         return self.runs
 
+    @contextmanager
+    def hold(self) -> Iterator[bool]:
+        self.is_held = True
+        yield True
+        self.is_held = False
+
     def start(self, schedule: ProjectSchedule, due: datetime) -> str:
+        assert self.is_held
         if len(self.runs) == self.fails_at:
             raise BackendError("The service cannot be reached.")
-        labels = schedule_labels(schedule.name, due)
+        run_id = self.add(due, RunState.RUNNING)
+        self._count_active()
+        return run_id
+
+    def add(self, due: datetime, state: RunState, error: ErrorInfo | None = None) -> str:
+        """Record a run that something else has started."""
         run_id = f"run-{len(self.runs)}"
+        labels = run_labels("shop", "daily", due)
         self.runs.append(
-            Run(run_id, "local", "local", "churn", "sha256:0", RunState.RUNNING, labels=labels)
+            Run(run_id, "local", "local", "churn", "sha256:0", state, labels=labels, error=error)
         )
-        active = [run for run in self.runs if run.state is RunState.RUNNING]
-        self.most_active = max(self.most_active, len(active))
         return run_id
 
     def resume(self, run_id: str) -> None:
-        raise AssertionError("A backfill continues no run.")
+        assert self.is_held
+        self.resumed.append(run_id)
+        self.runs = [
+            replace(run, state=RunState.RUNNING, error=None) if run.run_id == run_id else run
+            for run in self.runs
+        ]
+        self._count_active()
+
+    def _count_active(self) -> None:
+        active = [run for run in self.runs if run.state is RunState.RUNNING]
+        self.most_active = max(self.most_active, len(active))
 
     def end_one(self, run_ids: set[str]) -> set[str]:
         """End the newest of some runs."""
@@ -80,12 +106,13 @@ def daily(tmp_path: Path) -> ProjectSchedule:
 def _backfill(
     schedule: ProjectSchedule, runs: RecordedRuns, parallel: int = 1
 ) -> list[BackfillStep]:
-    steps = plan_backfill(schedule, START, END, runs.runs)
+    steps = plan_backfill(schedule, START, END, runs.runs, NOW)
     return run_backfill(
         schedule,
         steps,
         runs,
         parallel=parallel,
+        hold=runs.hold,
         wait_for_one=runs.end_one,
         notice=lambda step: None,
     )
@@ -103,10 +130,10 @@ def test_each_due_time_gets_a_run_in_order(daily: ProjectSchedule, parallel: int
 
 
 def test_the_start_is_included_and_the_end_is_not(daily: ProjectSchedule) -> None:
-    steps = plan_backfill(daily, START, END, [])
+    steps = plan_backfill(daily, START, END, [], NOW)
 
     assert [step.due.day for step in steps] == [1, 2, 3, 4]
-    assert plan_backfill(daily, START.replace(second=1), START.replace(hour=23), []) == []
+    assert plan_backfill(daily, START.replace(second=1), START.replace(hour=23), [], NOW) == []
 
 
 def test_a_second_backfill_starts_nothing(daily: ProjectSchedule) -> None:
@@ -132,8 +159,67 @@ def test_an_interrupted_backfill_continues(daily: ProjectSchedule) -> None:
     assert [step.existed for step in steps] == [True, True, False, False]
 
 
+def test_a_second_backfill_counts_the_active_runs_of_the_first_and_waits_for_them(
+    daily: ProjectSchedule,
+) -> None:
+    runs = RecordedRuns()
+    runs.add(START, RunState.RUNNING)
+    runs.add(START.replace(day=2), RunState.RUNNING)
+
+    steps = _backfill(daily, runs, parallel=2)
+
+    assert runs.most_active == 2
+    assert {run.state for run in runs.runs} == {RunState.SUCCEEDED}
+    assert [step.existed for step in steps] == [True, True, False, False]
+
+
+def test_an_interrupted_run_continues_and_a_failed_one_does_not(daily: ProjectSchedule) -> None:
+    runs = RecordedRuns()
+    interrupted = ErrorInfo("The engine was killed.", kind=ErrorKind.INTERRUPTED)
+    runs.add(START, RunState.FAILED, interrupted)
+    runs.add(START.replace(day=2), RunState.FAILED, ErrorInfo("The task failed."))
+
+    _backfill(daily, runs)
+
+    assert runs.resumed == ["run-0"]
+    assert runs.dues == DAYS
+    assert runs.most_active == 1
+    states = [run.state for run in runs.runs]
+    assert states == [RunState.SUCCEEDED, RunState.FAILED, RunState.SUCCEEDED, RunState.SUCCEEDED]
+
+
+def test_a_run_that_a_tick_starts_during_the_backfill_is_not_started_again(
+    daily: ProjectSchedule,
+) -> None:
+    @dataclass
+    class RunsWithTick(RecordedRuns):
+        def end_one(self, run_ids: set[str]) -> set[str]:
+            if len(self.runs) == 1:
+                self.add(START.replace(day=2), RunState.RUNNING)
+            return super().end_one(run_ids)
+
+    runs = RunsWithTick()
+
+    steps = _backfill(daily, runs)
+
+    assert runs.dues == DAYS
+    assert [step.existed for step in steps] == [False, True, False, False]
+    assert {run.state for run in runs.runs} == {RunState.SUCCEEDED}
+
+
 def test_an_empty_or_too_large_range_is_refused(daily: ProjectSchedule) -> None:
     with pytest.raises(UsageError, match="is not after its start"):
-        plan_backfill(daily, END, START, [])
+        plan_backfill(daily, END, START, [], NOW)
     with pytest.raises(UsageError, match="is due more than 1000 times"):
-        plan_backfill(daily, START, END.replace(year=2036), [])
+        plan_backfill(daily, START, END.replace(year=2036), [], NOW.replace(year=2040))
+
+
+def test_an_end_in_the_future_is_refused(daily: ProjectSchedule) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan_backfill(daily, START, NOW.replace(second=1), [], NOW)
+
+    assert caught.value.message == (
+        "The end of the backfill, 2026-03-10T12:00:01+00:00, is in the future."
+    )
+    assert caught.value.hint.endswith("Give an earlier --to: 2026-03-10T12:00:00Z")
+    assert len(plan_backfill(daily, START, NOW, [], NOW)) == 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.schedules import DesiredSchedule, ScheduleFacts
 from kfgcp.cron import Timetable
-from kfgcp.deploy.schedules.converge import Clock, Done, converge
+from kfgcp.deploy.schedules.converge import MAX_WAIT, Clock, Done, converge
 from kfgcp.deploy.schedules.steps import StepKind
 from kfgcp.errors import BadAnswer
 from kfgcp.options import RunOptions
@@ -218,3 +218,38 @@ def test_a_property_that_the_service_drops_is_an_error_with_its_name(
 
     with pytest.raises(BadAnswer, match="did not keep max_active of the schedule churn-daily"):
         apply(service, desired_schedule("one", 5, max_active=2))
+
+
+@pytest.mark.parametrize("kind", SERVICES)
+def test_a_schedule_without_a_quiet_moment_is_changed_after_the_longest_pause(kind: str) -> None:
+    service = SimulatedService(SERVICES[kind], seed=1)
+    every_61_seconds = replace(desired_schedule("one", 1), timetable=Timetable.parse(every="61s"))
+    apply(service, every_61_seconds)
+    _advance_until_due_times_are_far_apart(service)
+    before = service.now
+
+    done = apply(service, desired_schedule("two", 1))
+
+    assert service.now - before < MAX_WAIT + timedelta(minutes=1)
+    assert len(done.steps) <= 4
+    rows = list(service.rows.values())
+    assert [row.live.fields["cron"] for row in rows] == ["60"]
+    assert [row.live.enabled for row in rows] == [True]
+
+
+def _advance_until_due_times_are_far_apart(service: SimulatedService) -> None:
+    """Let time pass until a due time of `61s` is 30 s after one of `1m`.
+
+    Then each moment is less than LAG + LEAD + MARGIN from a due time. The due times approach each
+    other by a second in each minute, so this remains so for MAX_WAIT.
+    """
+    seconds = Timetable.parse(every="61s")
+    minutes = Timetable.parse(every="1m")
+    while True:
+        due = minutes.next(service.now)
+        assert due is not None
+        following = seconds.next(due)
+        assert following is not None
+        if following - due == timedelta(seconds=30):
+            return
+        service.advance((due - service.now).total_seconds() + 1)

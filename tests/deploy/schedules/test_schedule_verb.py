@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kfgcp.deploy.schedules.state import state_file, states_folder
 from kfgcp.model import Run, RunState
 from kfgcp.workspace import Workspace
 from kfgcp_command import Command
@@ -40,10 +41,10 @@ def project(home: Path) -> Path:
 
 def _begin(project: Path, year: int) -> None:
     """Let the schedule begin in the middle of a year."""
-    file = project / ".kfgcp" / "schedules" / "local" / "yearly.json"
+    file = state_file(states_folder(project / ".kfgcp", "project"), "local", "yearly")
     file.parent.mkdir(parents=True)
     (project / ".kfgcp").chmod(0o700)
-    file.write_text(f'{{"handled_until": "{year}-06-01T00:00:00+00:00", "paused": false}}')
+    file.write_text(f'{{"handled_until": "{year}-06-01T00:00:00+00:00"}}')
 
 
 def _ended_runs(project: Path) -> list[Run]:
@@ -104,8 +105,8 @@ def test_a_schedule_that_fails_is_reported_and_does_not_stop_the_others(
     )
     (project / "kfgcp.toml").write_text(TOML + broken)
     _begin(project, datetime.now(UTC).year - 1)
-    state = project / ".kfgcp" / "schedules" / "local"
-    shutil.copy(state / "yearly.json", state / "a.json")
+    states = project / ".kfgcp" / "schedules" / "project" / "local"
+    shutil.copy(states / "yearly.json", states / "a.json")
 
     result = kfgcp("schedule", "tick", "--json")
 
@@ -154,6 +155,7 @@ def test_check_names_the_schedule_with_a_wrong_parameter(project: Path, kfgcp: C
         (("tick", "--env", "nowhere"), "There is no environment 'nowhere'"),
         (("backfill", "yearly", "--from", "x", "--to", "2025-01-01"), "--from is 'x', which is"),
         (("backfill", "yearly", "--from", "2025-01-01", "--to", "2025-01-01"), "is not after its"),
+        (("backfill", "yearly", "--from", "2025-01-01", "--to", "9999-01-01"), "is in the future."),
     ],
 )
 def test_wrong_arguments_are_one_line_and_write_nothing(

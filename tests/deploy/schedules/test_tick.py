@@ -1,5 +1,7 @@
 """What a tick starts: each due time once, also when clocks jump and runs overlap."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,17 +10,12 @@ import pytest
 
 from kfgcp.config_pipelines import ParamSet
 from kfgcp.config_schedules import ProjectSchedule
-from kfgcp.deploy.schedules.labels import due_label, schedule_labels
-from kfgcp.deploy.schedules.state import (
-    ScheduleState,
-    hold_schedules,
-    read_state,
-    state_file,
-    write_state,
-)
+from kfgcp.deploy.schedules.labels import due_label, run_labels
+from kfgcp.deploy.schedules.state import hold_schedules, state_file, states_folder
 from kfgcp.deploy.schedules.tick import MAX_RUNS, TickAction, TickResult, tick_schedule
 from kfgcp.errors import BackendError, StateError
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState
+from patience import PROCESS, wait_for
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -53,7 +50,7 @@ class RecordedRuns:
                 "churn",
                 "sha256:0",
                 state,
-                labels=schedule_labels("hourly", due),
+                labels=run_labels("shop", "hourly", due),
                 error=error,
             )
         )
@@ -190,27 +187,15 @@ def test_a_paused_schedule_starts_nothing_and_later_only_what_catch_up_says(
         home = tmp_path / str(catch_up)
         schedule = _schedule(tmp_path, catch_up=catch_up, max_active=10)
         tick_schedule(home, schedule, runs, NOON)
-        write_state(home, "local", "hourly", ScheduleState(NOON, paused=True))
-        results = tick_schedule(home, schedule, runs, NOON + 2 * HOUR)
+        paused = _schedule(tmp_path, catch_up=catch_up, max_active=10, paused=True)
+        results = tick_schedule(home, paused, runs, NOON + 2 * HOUR)
         assert [result.action for result in results] == [TickAction.PAUSED]
-        state = read_state(home, "local", "hourly")
-        assert state is not None
-        assert state.paused
-        write_state(home, "local", "hourly", replace(state, paused=False))
+        assert runs.runs == []
 
         results = tick_schedule(home, schedule, runs, NOON + 2.5 * HOUR)
 
         assert _summary(results) == [("started", time) for time in expected]
         runs.runs.clear()
-
-
-def test_a_table_can_pause_a_schedule(tmp_path: Path, runs: RecordedRuns) -> None:
-    tick_schedule(tmp_path, _schedule(tmp_path), runs, NOON)
-
-    results = tick_schedule(tmp_path, _schedule(tmp_path, paused=True), runs, NOON + HOUR)
-
-    assert [result.action for result in results] == [TickAction.PAUSED]
-    assert runs.runs == []
 
 
 def test_a_run_that_a_killed_tick_had_recorded_is_not_started_again(
@@ -263,7 +248,50 @@ def test_only_one_tick_holds_the_schedules(tmp_path: Path) -> None:
         assert third
 
 
+def test_the_lock_of_the_schedules_can_be_waited_for(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def hold_and_note() -> None:
+        with hold_schedules(tmp_path, wait=True) as has_lock:
+            order.append(f"second {has_lock}")
+
+    with ThreadPoolExecutor() as pool:
+        with hold_schedules(tmp_path):
+            waiting = pool.submit(hold_and_note)
+            wait_for(lambda: " FLOCK " in _waiting_locks(tmp_path))
+            order.append("first")
+        waiting.result(PROCESS)
+
+    assert order == ["first", "second True"]
+
+
+def _waiting_locks(home: Path) -> str:
+    """Return the lines of /proc/locks about locks that are waited for (proc_locks(5))."""
+    inode = (home / "locks" / "schedules").stat().st_ino
+    lines = Path("/proc/locks").read_text().splitlines()
+    return "\n".join(line for line in lines if "->" in line and f":{inode} " in line)
+
+
 def test_a_due_time_is_a_valid_label_in_utc() -> None:
     due = datetime.fromisoformat("2026-10-25T02:30:00+01:00")
 
     assert due_label(due) == "20261025t013000z"
+
+
+def test_each_project_and_environment_has_its_own_folder_of_states(tmp_path: Path) -> None:
+    names = ["shop", "Shop", "a/b", "..", ".", ""]
+    folders = [states_folder(tmp_path, name) for name in names]
+
+    assert len(set(folders)) == len(names)
+    assert {folder.resolve().parent for folder in folders} == {tmp_path.resolve() / "schedules"}
+    assert state_file(tmp_path, "..", "daily").resolve().parent.parent == tmp_path.resolve()
+
+
+def test_the_labels_of_projects_differ_when_their_names_differ() -> None:
+    names = ["shop", "Shop", "s h o p", "", "é", "x" * 63, "x" * 64, "x" * 65]
+    values = [run_labels(name, "daily", NOON)["kfgcp-project"] for name in names]
+
+    assert values[0] == "shop"
+    assert len(set(values)) == len(names)
+    for value in values:
+        assert re.fullmatch("[a-z0-9_-]{1,63}", value)
