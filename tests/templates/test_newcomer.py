@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -115,7 +116,7 @@ def test_a_component_with_code_of_the_project_runs_in_its_own_image(
     shop: Path, kfgcp: Command, python_base: str
 ) -> None:
     readme = (shop / "README.md").read_text()
-    code, dockerfile, ignored, table, component, task, build_and_run = code_blocks(
+    code, dockerfile, ignored, table, component, task, result_line, build_and_run = code_blocks(
         readme, "Add a component with your own code"
     )
     (shop / "shop").mkdir()
@@ -128,16 +129,28 @@ def test_a_component_with_code_of_the_project_runs_in_its_own_image(
     program = pipeline.read_text().replace("@dsl.pipeline", f"{component}\n\n@dsl.pipeline", 1)
     ingest = next(line for line in program.splitlines() if "ingest_table(" in line)
     pipeline.write_text(program.replace(ingest, f"{ingest}\n{task.rstrip()}", 1))
+    tests = shop / "tests" / "test_train.py"
+    replaced = '            "ingest-table": returns(table=file),\n'
+    assert replaced in tests.read_text()
+    tests.write_text(tests.read_text().replace(replaced, replaced + result_line))
     # The tests have no public base image, so the images begin with Python of this machine.
-    build_images(shop, python_base, "shop", "gcp", "tabular")
+    build_images(shop, python_base, "base", "gcp", "tabular")
     build, run = build_and_run.splitlines()
 
     built = kfgcp(*commands(build), "--json", cwd=shop)
     result = succeeded(kfgcp(*commands(run), "--json", cwd=shop))
 
     assert built.code == 0, built.err
+    tested = subprocess.run(
+        ["make", "test", f"PYTHON={sys.executable}"],
+        cwd=shop,
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        timeout=PROCESS,
+    )
+    assert tested.returncode == 0, tested.stdout
     (counted,) = [task for task in result["tasks"] if task["path"] == "count-classes"]
     # data/README.md: 357 benign and 212 malignant rows.
     assert counted["outputs"] == {"Output": {"benign": 357, "malignant": 212}}
     assert result["outputs"] == {"Output": True}
-    assert list((shop / "models" / "classifier" / "versions").iterdir())
+    assert list((shop / "models" / "own" / "classifier" / "versions").iterdir())
