@@ -10,7 +10,7 @@ from kfgcp.backends.registry import runs_here
 from kfgcp.backends.versions import SupportsVersions
 from kfgcp.config import Environment
 from kfgcp.deploy.versions.names import parse_version_name
-from kfgcp.deploy.versions.resolve import find_version, read_spec
+from kfgcp.deploy.versions.resolve import check_digits, find_version, read_spec
 from kfgcp.errors import ConfigError
 from kfgcp.spec.load import Spec
 from kfgcp.tracking.open_project import OpenProject
@@ -51,6 +51,7 @@ def load_version(workspace: OpenProject, name: str, env: str | None) -> Spec:
         return store.versions(prefix) if store is not None else ()
 
     spec = read_spec(registry, entry, name, recorded_versions)
+    check_digits(version_name, spec)
     if spec.registered is None:
         return spec
     return replace(spec, registered=replace(spec.registered, env=env_name))
