@@ -29,9 +29,9 @@ from kfgcp.backends.kubeflow.version_checks import (
 from kfgcp.backends.kubeflow.version_documents import format_documents
 from kfgcp.backends.kubeflow.version_entries import (
     Entry,
-    age_key,
     choose_name,
     find_current,
+    newest_first,
     read_entry,
     with_tags,
 )
@@ -180,8 +180,7 @@ class KubeflowVersions:
                 _warn("A pipeline version", error)
                 continue
             entries.append(read_entry(answer, pipeline, self._host))
-        entries.sort(key=age_key, reverse=True)
-        return entries
+        return newest_first(entries)
 
     # -- uploading
 
