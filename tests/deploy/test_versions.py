@@ -88,7 +88,7 @@ def test_the_same_content_makes_no_write(
 
     again = workspace.push(str(first), registry.env, ["v1"])
 
-    assert (again.action, again.tags) == (UNCHANGED, ())
+    assert (again.action, again.new_tags) == (UNCHANGED, ())
     assert registry.writes() == before
 
 
