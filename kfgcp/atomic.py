@@ -51,10 +51,45 @@ def write_file(file: Path, data: bytes) -> None:
         _write_in_place(target, data)
 
 
-def _replace(target: Path, data: bytes, old_stat: os.stat_result | None) -> None:
+def create_file(file: Path, data: bytes) -> None:
+    """Write a file that does not exist yet, whole or not at all.
+
+    When several processes create the same file at the same time, one of them succeeds.
+
+    Args:
+        file: the file to write; its folder exists.
+        data: its content.
+
+    Raises:
+        FileExistsError: the file exists.
+        OSError: it cannot be written, or its file system has no hard links.
+    """
+    temporary_file = _temporary_name(file)
+    try:
+        with os.fdopen(_open_new(temporary_file), "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # link(2) never replaces a file.
+        os.link(temporary_file, file)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary_file)
+    _sync_folder(file.parent)
+
+
+def _temporary_name(target: Path) -> Path:
     name = os.fsdecode(os.fsencode(target.name)[:_NAME_BYTES])
-    temporary_file = target.with_name(f".{name}.{secrets.token_hex(8)}.tmp")
-    fd = os.open(temporary_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    return target.with_name(f".{name}.{secrets.token_hex(8)}.tmp")
+
+
+def _open_new(file: Path) -> int:
+    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def _replace(target: Path, data: bytes, old_stat: os.stat_result | None) -> None:
+    temporary_file = _temporary_name(target)
+    fd = _open_new(temporary_file)
     try:
         with os.fdopen(fd, "wb") as stream:
             if old_stat is not None:

@@ -13,12 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
+from kfgcp.errors import UsageError
 from kfgcp.model import JsonValue
 
 PROJECT_MARKER: Final = "kfgcp-project"
 NAME_MARKER: Final = "kfgcp-name"
 VERSION_MARKER: Final = "kfgcp-version"
 TEXT_MARKER: Final = "kfgcp-text"
+MARKERS: Final = (PROJECT_MARKER, NAME_MARKER, VERSION_MARKER, TEXT_MARKER)
 
 # Labels of Google Cloud have at most 63 characters, so a marker has a part of the digest.
 MARKER_DIGITS: Final = 32
@@ -139,6 +141,29 @@ class RegisteredVersion:
         return bool(self.text_digest) and text_digest.startswith(self.text_digest)
 
 
+def short_version(entry: RegisteredVersion) -> str:
+    """Return the version of an entry as messages show it. An entry of others has `(foreign)`."""
+    return entry.version[: len("sha256:") + SHORT_DIGITS] or "(foreign)"
+
+
+def refused_move(tag: str, holder: RegisteredVersion, version: str) -> UsageError:
+    """Return the error for a tag that cannot move.
+
+    Args:
+        tag: the tag.
+        holder: the entry that the tag points to.
+        version: the version of the entry that the tag would move to, "" for one of others.
+    """
+    before = short_version(holder)
+    after = version[: len("sha256:") + SHORT_DIGITS] or "(foreign)"
+    if version and holder.has_version(version):
+        after += " with another text"
+    return UsageError(
+        f"The tag {tag} of {holder.pipeline} points to {before} and cannot move to {after}.",
+        hint="Tags that begin with v and a digit never move. Use a new tag.",
+    )
+
+
 @runtime_checkable
 class SupportsVersions(Protocol):
     """Has a registry for versions of pipelines.
@@ -187,18 +212,31 @@ class SupportsVersions(Protocol):
             BadAnswer: the registry dropped a marker or changed the text. The message names it.
         """
 
-    def require_tags(self) -> None:
-        """Check that the registry can have tags of users, without a write.
+    def require_tags(
+        self, tags: Sequence[str] = (), version: RegisteredVersion | None = None
+    ) -> None:
+        """Check that an entry can get tags of users, without a write.
+
+        Args:
+            tags: the tags to set.
+            version: the entry, None when it is not uploaded yet.
 
         Raises:
-            Unsupported: it cannot.
+            Unsupported: the registry has no tags, or the entry would have too many.
+            UsageError: the registry cannot have a tag.
         """
 
-    def set_tag(self, version: RegisteredVersion, tag: str) -> None:
+    def set_tag(self, version: RegisteredVersion, tag: str, *, fixed: bool = False) -> None:
         """Let a tag point to an entry. When it points to another entry, it is moved.
+
+        Args:
+            version: the entry.
+            tag: the tag.
+            fixed: never move the tag, also when several processes set it at the same time.
 
         Raises:
             Unsupported: the registry has no tags.
+            UsageError: `fixed` is set, and the tag points to another entry, see `refused_move`.
         """
 
     def remove_tag(self, version: RegisteredVersion, tag: str) -> None:

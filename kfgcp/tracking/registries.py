@@ -10,7 +10,7 @@ from kfgcp.backends.registry import runs_here
 from kfgcp.backends.versions import SupportsVersions
 from kfgcp.config import Environment
 from kfgcp.deploy.versions.names import parse_version_name
-from kfgcp.deploy.versions.resolve import find_version, read_spec
+from kfgcp.deploy.versions.resolve import check_digits, find_version, read_spec
 from kfgcp.errors import ConfigError
 from kfgcp.spec.load import Spec
 from kfgcp.tracking.open_project import OpenProject
@@ -51,9 +51,41 @@ def load_version(workspace: OpenProject, name: str, env: str | None) -> Spec:
         return store.versions(prefix) if store is not None else ()
 
     spec = read_spec(registry, entry, name, recorded_versions)
+    check_digits(version_name, spec)
     if spec.registered is None:
         return spec
     return replace(spec, registered=replace(spec.registered, env=env_name))
+
+
+def with_template(workspace: OpenProject, spec: Spec, env: str) -> Spec:
+    """Return the pipeline of a recorded run of a version as its registry has it.
+
+    The store keeps one pipeline for a version, and prefers the one before the translation. It must
+    not be sent together with the address of a text that was translated in another way.
+
+    Args:
+        workspace: the project.
+        spec: the recorded pipeline, with `Spec.registered`.
+        env: the environment with the registry.
+
+    Returns:
+        The pipeline with `Spec.template`. When the registry does not have the text any more, the
+        recorded pipeline without a template.
+
+    Raises:
+        BackendError: the registry refuses or cannot be reached.
+    """
+    registered = spec.registered
+    if registered is None:
+        return spec
+    translated = translate_for(workspace.project.env(env), spec)
+    if translated is None or not translated.changes:
+        return replace(spec, template=registered.address)
+    registry = open_registry(workspace, env)
+    for entry in registry.list_versions(spec.name):
+        if entry.ref == registered.ref:
+            return replace(read_spec(registry, entry, spec.origin), registered=registered)
+    return spec
 
 
 def sent_spec(environment: Environment, spec: Spec) -> Spec:

@@ -215,7 +215,10 @@ def prepare_repetition(
     stored = workspace.store.request(before.run_id) or StoredRequest()
     spec = replace(pipelines.spec_of(workspace, before), registered=stored.registered)
     if spec.registered is not None and spec.registered.address.startswith("https://"):
-        spec = replace(spec, template=spec.registered.address)
+        # Most repetitions need no registry, and the module takes time to import.
+        from kfgcp.tracking.registries import with_template
+
+        spec = with_template(workspace, spec, before.env)
     params_before = {name: value for name, value in before.params.items() if value is not None}
     changed_params = spec_params.with_absolute_paths(spec.params, new_params)
     options = _repeat_options(before, stored.options).changed(**changes)

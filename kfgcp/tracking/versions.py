@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from kfgcp.atomic import write_file
-from kfgcp.backends.versions import RegisteredVersion, SupportsVersions
+from kfgcp.backends.versions import RegisteredVersion, SupportsVersions, short_version
 from kfgcp.deploy.images.pins import require_pinned_images, stand_in_notes
 from kfgcp.deploy.versions.names import VersionName, check_tag, is_fixed_tag, parse_version_name
 from kfgcp.deploy.versions.push import Pushed, prepare_push, refuse_move, run_push, set_tags
-from kfgcp.deploy.versions.resolve import find_version, short_version
+from kfgcp.deploy.versions.resolve import find_version
 from kfgcp.errors import StateError, UsageError
 from kfgcp.spec.load import Spec
 from kfgcp.spec.write import to_yaml

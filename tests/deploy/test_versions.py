@@ -71,7 +71,7 @@ def test_a_pushed_pipeline_is_in_the_registry(
 
     assert (pushed.pipeline, pushed.action) == ("greet", UPLOADED)
     assert pushed.version == load(first).version
-    assert pushed.tags == ("stable", "v1")
+    assert pushed.new_tags == ("stable", "v1")
     [entry] = workspace.versions.list("greet", registry.env)
     assert entry.has_version(pushed.version)
     assert entry.tags == ("stable", "v1")
@@ -88,7 +88,7 @@ def test_the_same_content_makes_no_write(
 
     again = workspace.push(str(first), registry.env, ["v1"])
 
-    assert (again.action, again.tags) == (UNCHANGED, ())
+    assert (again.action, again.new_tags) == (UNCHANGED, ())
     assert registry.writes() == before
 
 
@@ -150,6 +150,22 @@ def test_a_loaded_version_has_the_pipeline_that_was_pushed(
     assert workspace.compile("greet@v1", env=registry.env).version == pushed.version
 
 
+@pytest.mark.parametrize("place", [9, 13, 33, 64])
+def test_a_wrong_digit_at_any_place_is_noticed(
+    workspace: Workspace, registry: Registry, first: Path, place: int
+) -> None:
+    """Artifact Registry lists 12 digits of a version, and Kubeflow 32."""
+    pushed = workspace.push(str(first), registry.env)
+    digits = list(pushed.version)
+    index = len("sha256:") + place - 1
+    digits[index] = "1" if digits[index] == "0" else "0"
+    name = f"greet@{''.join(digits)}"
+
+    for use in (workspace.versions.get, workspace.load_pipeline):
+        with pytest.raises(UsageError, match="greet has no version sha256:"):
+            use(name, registry.env)
+
+
 def test_a_tag_moves_to_another_version(
     workspace: Workspace, registry: Registry, first: Path, second: Path
 ) -> None:
@@ -157,7 +173,7 @@ def test_a_tag_moves_to_another_version(
     registry.let_time_pass()
     pushed = workspace.push(str(second), registry.env, ["stable"])
 
-    assert pushed.tags == ("stable",)
+    assert pushed.new_tags == ("stable",)
     tags = [entry.tags for entry in workspace.versions.list("greet", registry.env)]
     assert tags == [("stable",), ()]
 
@@ -203,7 +219,7 @@ def test_a_tag_is_set_and_removed(workspace: Workspace, registry: Registry, firs
     "tag",
     [
         *("latest", "k-0123456789ab", "t-1", "use-dev", "0123456789ab", "deadbeef"),
-        *("sha256:0123abcd", "sha256-0123", "", "V1", "a b", "../x", "a/b", "a" * 64, "é", "1.4"),
+        *("sha256:0123abcd", "sha256-0123", "", "V1", "a b", "../x", "a/b", "a" * 54, "é", "1.4"),
     ],
 )
 def test_a_tag_that_is_not_allowed_writes_nothing(

@@ -5,18 +5,27 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kfgcp.backends.local.versions import LocalVersions
-from kfgcp.backends.versions import VersionUpload
+from kfgcp.backends.versions import RegisteredVersion, VersionUpload
+from kfgcp.deploy.versions.push import UNCHANGED, UPLOADED, prepare_push, run_push
 from kfgcp.errors import BadAnswer, ConfigError, NotFound, StateError, UsageError
+from kfgcp.spec.load import from_text
 from kfgcp.workspace import Workspace
 from patience import PROCESS
 
 VERSION = "sha256:" + "ab" * 32
 UPLOAD = VersionUpload("acme", "churn", VERSION, "text: 1\n")
+PIPELINE = (
+    "pipelineInfo: {name: greet}\nschemaVersion: 2.1.0\n"
+    "root: {dag: {tasks: {say: {componentRef: {name: comp-say}}}}}\n"
+    "components: {comp-say: {executorLabel: exec-say}}\n"
+    "deploymentSpec: {executors: {exec-say: {container: {image: python}}}}\n"
+)
 
 # Uploads a version and sets a tag. The process kills itself before the change of the file system
 # with the number in its first argument. Python reports the changes to the audit hook (PEP 578).
@@ -244,12 +253,7 @@ def test_a_text_that_comes_back_is_the_newest_again(registry: LocalVersions) -> 
 def test_the_key_registry_is_relative_to_kfgcp_toml(home: Path) -> None:
     text = '[env.local]\nbackend = "local"\nregistry = "shared/versions"\n'
     (home / "kfgcp.toml").write_text(text)
-    (home / "p.yaml").write_text(
-        "pipelineInfo: {name: greet}\nschemaVersion: 2.1.0\n"
-        "root: {dag: {tasks: {say: {componentRef: {name: comp-say}}}}}\n"
-        "components: {comp-say: {executorLabel: exec-say}}\n"
-        "deploymentSpec: {executors: {exec-say: {container: {image: python}}}}\n"
-    )
+    (home / "p.yaml").write_text(PIPELINE)
     (home / "sub").mkdir()
 
     with Workspace.open(home / "sub") as workspace:
@@ -257,3 +261,77 @@ def test_the_key_registry_is_relative_to_kfgcp_toml(home: Path) -> None:
 
     assert pushed.registry == str(home / "shared" / "versions")
     assert (home / "shared" / "versions" / "greet" / "entries").is_dir()
+
+
+class _RacingVersions(LocalVersions):
+    """A registry in which another process pushes after the list was read."""
+
+    def __init__(self, folder: Path, rival: Callable[[LocalVersions], object]) -> None:
+        super().__init__(folder)
+        self._rival = rival
+
+    def upload(self, upload: VersionUpload) -> RegisteredVersion:
+        self._rival(LocalVersions(Path(self.registry)))
+        return super().upload(upload)
+
+
+def test_of_two_pushes_with_one_fixed_tag_one_is_refused(folder: Path) -> None:
+    other = VersionUpload("acme", "greet", VERSION, "text: 1\n")
+
+    def rival(registry: LocalVersions) -> None:
+        registry.set_tag(registry.upload(other), "v1", fixed=True)
+
+    spec = from_text(PIPELINE, "p.yaml")
+    push = prepare_push("acme", spec, spec, PIPELINE, ["v1"])
+
+    with pytest.raises(UsageError) as caught:
+        run_push(_RacingVersions(folder, rival), push, "local")
+
+    assert caught.value.message == (
+        f"The tag v1 of greet points to {VERSION[:19]} and cannot move to {spec.version[:19]}."
+    )
+    entries = LocalVersions(folder).list_versions("greet")
+    assert {entry.version: entry.tags for entry in entries} == {VERSION: ("v1",), spec.version: ()}
+
+
+def test_a_fixed_tag_is_set_again_on_its_own_entry(registry: LocalVersions, folder: Path) -> None:
+    entry = registry.upload(UPLOAD)
+
+    registry.set_tag(entry, "v1", fixed=True)
+    registry.set_tag(entry, "v1", fixed=True)
+
+    assert registry.list_versions("churn")[0].tags == ("v1",)
+    assert os.listdir(folder / "churn" / "tags") == ["v1"]
+
+
+def test_a_fixed_tag_of_a_removed_entry_does_not_move(
+    registry: LocalVersions, folder: Path
+) -> None:
+    registry.set_tag(registry.upload(UPLOAD), "v1", fixed=True)
+    [file] = (folder / "churn" / "entries").iterdir()
+    file.unlink()
+    other = registry.upload(VersionUpload("acme", "churn", VERSION, "text: 2\n"))
+
+    with pytest.raises(UsageError, match="points to an entry that was removed"):
+        registry.set_tag(other, "v1", fixed=True)
+
+
+@pytest.mark.parametrize("damage", ["removed", "changed"])
+def test_a_push_writes_a_text_again_that_is_missing_or_was_changed(
+    registry: LocalVersions, folder: Path, damage: str
+) -> None:
+    spec = from_text(PIPELINE, "p.yaml")
+    push = prepare_push("acme", spec, spec, PIPELINE, ["v1"])
+    pushed = run_push(registry, push, "local")
+    [file] = (folder / "greet" / "texts").iterdir()
+    if damage == "removed":
+        file.unlink()
+    else:
+        file.write_text("text: 2\n")
+
+    again = run_push(registry, push, "local")
+
+    assert again.action == UPLOADED
+    assert registry.read_text(again.entry) == PIPELINE
+    assert registry.list_versions("greet") == [pushed.entry]
+    assert run_push(registry, push, "local").action == UNCHANGED

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 from kfgcp.backends.local.versions import LocalVersions
 from kfgcp.deploy.versions.names import parse_version_name
@@ -13,12 +14,14 @@ from kfgcp.deploy.versions.push import UNCHANGED, UPLOADED, Pushed, prepare_push
 from kfgcp.deploy.versions.resolve import find_version, read_spec
 from kfgcp.errors import UsageError
 from kfgcp.model import Run
+from kfgcp.services.client import ServiceClient
 from kfgcp.spec.load import Spec, from_text
 from kfgcp.spec.registered import RegisteredRef
 from kfgcp.spec.write import to_yaml
 from kfgcp.store.request import StoredRequest
 from kfgcp.store.store import Store
 from kfgcp.workspace import Workspace
+from patience import REQUEST
 
 if TYPE_CHECKING:
     from kfgcp.testing import VertexStandIn
@@ -33,6 +36,9 @@ deploymentSpec:
     exec-say:
       container: {image: "python:3.12", env: [{name: TOKEN, value: "secret:TOKEN"}]}
 """
+PACKAGE = (
+    "/v1/projects/stand-in-project/locations/europe-west4/repositories/pipelines/packages/greet"
+)
 ADDRESS = "https://europe-west4-kfp.pkg.dev/acme/pipelines/greet/sha256:" + "1" * 64
 
 
@@ -166,3 +172,37 @@ def test_a_run_on_vertex_names_the_version_of_artifact_registry(
     assert [request.registered for request in requests if request] == [registered, registered]
     creations = service.requests.select("POST", "*/pipelineJobs")
     assert [request.body["templateUri"] for request in creations] == [ADDRESS, ADDRESS]
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_repeated_run_sends_the_text_that_its_template_uri_names(
+    service: "VertexStandIn", home: Path, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
+) -> None:
+    """Another run records the pipeline before its translation, and the translation changes."""
+    monkeypatch.setitem(ServiceClient.__init__.__kwdefaults__, "sleep", lambda seconds: None)
+    config = service.toml("dev")
+    place = "projects/1/secrets/a/versions/1"
+    table = f'\n[env.dev.secrets]\nTOKEN = {{ secret_manager = "{place}" }}\n'
+    (home / "kfgcp.toml").write_text(config + table)
+    (home / "greet.yaml").write_text(TEXT)
+    with Workspace.open() as workspace:
+        workspace.push("greet.yaml", "dev", ["v1"])
+        run = workspace.submit("greet@v1", env="dev")
+        workspace.submit("greet.yaml", env="dev")
+    changed = "projects/1/secrets/b/versions/1"
+    (home / "kfgcp.toml").write_text(config + table.replace(place, changed))
+    if is_deleted:
+        requests.delete(f"{service.api_endpoint}{PACKAGE}", timeout=REQUEST).raise_for_status()
+
+    with Workspace.open() as workspace:
+        workspace.rerun(run.ref.run_id)
+
+    bodies = [request.body for request in service.requests.select("POST", "*/pipelineJobs")]
+    first, _, repeated = bodies
+    if is_deleted:
+        assert changed in str(repeated["pipelineSpec"])
+        assert "templateUri" not in repeated
+    else:
+        assert place in str(first["pipelineSpec"])
+        assert repeated["pipelineSpec"] == first["pipelineSpec"]
+        assert repeated["templateUri"] == first["templateUri"]

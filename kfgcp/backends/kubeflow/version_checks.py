@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kfgcp.backends.exact_integers import first_inexact, refuse_inexact
@@ -14,13 +14,15 @@ from kfgcp.backends.kubeflow.version_documents import find_change
 from kfgcp.backends.kubeflow.version_entries import Entry
 from kfgcp.backends.kubeflow.version_markers import MAX_TAGS, read_markers, read_user_tags
 from kfgcp.backends.kubeflow.version_messages import name_of
-from kfgcp.backends.versions import VersionUpload
+from kfgcp.backends.versions import MARKERS, RegisteredVersion, VersionUpload
 from kfgcp.errors import BadAnswer, SpecError, Unsupported, UsageError
 from kfgcp.services.redact import redacted_line
 from kfgcp.spec.load import Spec, from_text
 
 # The server refuses longer files (MaxFileLength in apiserver/common/const.go).
 MAX_TEXT_BYTES: Final = 32 * 2**20
+
+_TOO_MANY_HINT: Final = "Remove a tag that is not needed: kfgcp version tag --help"
 
 # The name of a pipeline inside its spec (pipelineNamePattern in apiserver/common/utils.go).
 _SPEC_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
@@ -115,6 +117,31 @@ def check_stored(entry: Entry, upload: VersionUpload, spec: Spec) -> None:
         )
 
 
+def check_new_tags(
+    version: RegisteredVersion | None, stored: Mapping[str, str], keys: Sequence[str]
+) -> None:
+    """Refuse more tags than a version can have.
+
+    Args:
+        version: the entry, None when it is not uploaded yet.
+        stored: the tags that the server has for it.
+        keys: the keys of the new tags.
+
+    Raises:
+        Unsupported: the entry cannot have all of them.
+    """
+    present = stored if version is not None else dict.fromkeys(MARKERS, "")
+    count = len(set(present) | set(keys))
+    if count <= MAX_TAGS:
+        return
+    subject = "The new version" if version is None else f"The version {version.address}"
+    raise Unsupported(
+        f"{subject} would have {count} tags; {SERVICE} takes at most {MAX_TAGS}, and kfgcp uses"
+        " some of them.",
+        hint=_TOO_MANY_HINT,
+    )
+
+
 def check_new_tag(target: Entry, tag: str, key: str) -> None:
     """Refuse a tag that the server would refuse, or take for another tag.
 
@@ -126,7 +153,7 @@ def check_new_tag(target: Entry, tag: str, key: str) -> None:
         raise Unsupported(
             f"The version {target.registered.address} has {len(tags)} tags; {SERVICE} takes at"
             f" most {MAX_TAGS}, and kfgcp uses some of them.",
-            hint="Remove a tag that is not needed: kfgcp version tag --help",
+            hint=_TOO_MANY_HINT,
         )
     for other in read_user_tags(target.answer):
         # The keys of tags are in a primary key, which MySQL compares without regard to case.

@@ -88,13 +88,23 @@ def choose_name(upload: VersionUpload, entries: Sequence[Entry]) -> str:
     return f"sha256-{short_version}-{number}-{digits(upload.text_digest, 6)}"
 
 
-def age_key(entry: Entry) -> tuple[str, int, str]:
-    """Return the key of an order by age.
+def newest_first(entries: Sequence[Entry]) -> list[Entry]:
+    """Return entries, the newest version first.
 
-    The server has times in whole seconds. The numbers in the names order the entries of one version
-    that were created in the same second.
+    The entries of one version are together, in the order of the numbers in their names. The server
+    has times in whole seconds, and its clock can go back.
     """
-    return entry.answer["created_at"], entry.number, entry.registered.ref
+    newest_times: dict[str, str] = {}
+    for entry in entries:
+        group = entry.registered.version or entry.registered.ref
+        newest_times[group] = max(newest_times.get(group, ""), entry.answer["created_at"])
+
+    def sort_key(entry: Entry) -> tuple[str, str, int, str, str]:
+        ref = entry.registered.ref
+        group = entry.registered.version or ref
+        return newest_times[group], group, entry.number, entry.answer["created_at"], ref
+
+    return sorted(entries, key=sort_key, reverse=True)
 
 
 def with_tags(entries: Sequence[Entry]) -> list[RegisteredVersion]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
@@ -22,7 +22,6 @@ from kfgcp.backends.kubeflow.names import API, CONFLICT, is_same_name
 from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.backends.kubeflow.version_checks import (
     check_name,
-    check_new_tag,
     check_stored,
     dropped_marker,
     read_upload,
@@ -30,10 +29,9 @@ from kfgcp.backends.kubeflow.version_checks import (
 from kfgcp.backends.kubeflow.version_documents import format_documents
 from kfgcp.backends.kubeflow.version_entries import (
     Entry,
-    age_key,
     choose_name,
     find_current,
-    find_ref,
+    newest_first,
     read_entry,
     with_tags,
 )
@@ -41,8 +39,6 @@ from kfgcp.backends.kubeflow.version_markers import (
     FIRST_WITH_TAGS,
     marker_fields,
     read_markers,
-    read_user_tags,
-    tag_key,
 )
 from kfgcp.backends.kubeflow.version_messages import (
     PipelineAnswer,
@@ -51,6 +47,7 @@ from kfgcp.backends.kubeflow.version_messages import (
     check_version_answer,
     name_of,
 )
+from kfgcp.backends.kubeflow.version_tags import VersionTags, read_version
 from kfgcp.backends.versions import (
     NAME_MARKER,
     PROJECT_MARKER,
@@ -63,10 +60,8 @@ from kfgcp.errors import (
     NotFound,
     NotWhole,
     Refused,
-    Unsupported,
     UsageError,
 )
-from kfgcp.rules.versions import format_version
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.redact import redacted_line
 
@@ -79,8 +74,6 @@ VERSIONS_PAGE: Final = 100
 _TRIES: Final = 4
 # The most retries of an upload. Before 2.17, the server can answer 500 to a bad pipeline.
 _UPLOAD_RETRIES: Final = 4
-# The statuses of a server without PATCH (recorded: a method that does not exist is 501).
-_NO_SUCH_METHOD: Final = (405, 501)
 
 
 class KubeflowVersions:
@@ -102,6 +95,7 @@ class KubeflowVersions:
         self._host = host
         self._scope = {"namespace": namespace} if namespace else {}
         self._pipelines_by_name: dict[str, PipelineAnswer] | None = None
+        self._tags = VersionTags(http, server, self._entries_beside)
 
     @property
     def registry(self) -> str:
@@ -141,7 +135,7 @@ class KubeflowVersions:
             NotFound: the entry does not exist any more.
             BadAnswer: the server cannot read its version.
         """
-        answer = self._read_version(version.ref)
+        answer = read_version(self._http, version.ref)
         pipeline_spec = answer.get("pipeline_spec")
         if not pipeline_spec:
             raise BadAnswer(
@@ -170,6 +164,10 @@ class KubeflowVersions:
             self._pipelines_by_name = pipelines
         return self._pipelines_by_name
 
+    def _entries_beside(self, version: RegisteredVersion) -> list[Entry]:
+        """Return all versions of the pipeline of an entry, the newest first."""
+        return self._read_entries(version.ref.partition("/")[0], version.pipeline)
+
     def _read_entries(self, pipeline_id: str, pipeline: str) -> list[Entry]:
         """Return the versions of a pipeline, the newest first."""
         path = f"{PIPELINES}/{quote(pipeline_id, safe='')}/versions"
@@ -182,11 +180,7 @@ class KubeflowVersions:
                 _warn("A pipeline version", error)
                 continue
             entries.append(read_entry(answer, pipeline, self._host))
-        entries.sort(key=age_key, reverse=True)
-        return entries
-
-    def _read_version(self, ref: str) -> VersionAnswer:
-        return check_version_answer(self._http.get(_version_path(ref)))
+        return newest_first(entries)
 
     # -- uploading
 
@@ -251,7 +245,8 @@ class KubeflowVersions:
                 raise
             return None
         # The answer to the upload has what was sent. So read what the server has stored.
-        return self._read_version(f"{created['pipeline_id']}/{created['pipeline_version_id']}")
+        ref = f"{created['pipeline_id']}/{created['pipeline_version_id']}"
+        return read_version(self._http, ref)
 
     def _ensure_pipeline(self, upload: VersionUpload) -> str:
         """Return the id of the pipeline. Create the pipeline when it does not exist.
@@ -330,85 +325,30 @@ class KubeflowVersions:
 
     # -- tags of users
 
-    def require_tags(self) -> None:
-        """Check that the server has tags, see `SupportsVersions.require_tags`."""
-        release = self._server.version
-        if release is not None and release < FIRST_WITH_TAGS:
-            raise _without_tags(format_version(release))
+    def require_tags(
+        self, tags: Sequence[str] = (), version: RegisteredVersion | None = None
+    ) -> None:
+        """Check that an entry can get tags, see `SupportsVersions.require_tags`."""
+        self._tags.require(tags, version)
 
-    def set_tag(self, version: RegisteredVersion, tag: str) -> None:
+    def set_tag(self, version: RegisteredVersion, tag: str, *, fixed: bool = False) -> None:
         """Let a tag point to an entry, see `SupportsVersions.set_tag`.
 
         The entry gets the tag with a higher number than all other entries. From then on, the tag
-        points to it. Then the tag is removed from the other entries.
+        points to it. Then the tag is removed from the other entries. A fixed tag is added with the
+        number 0 first. When another entry has it by then, it is removed again.
 
         Raises:
             NotFound: the entry does not exist any more.
             Unsupported: the server has no tags, or the entry has too many.
-            UsageError: the server cannot have the tag.
+            UsageError: the server cannot have the tag, or `fixed` is set and the tag points to
+                another entry.
         """
-        key = tag_key(tag)
-        self.require_tags()
-        entries = self._read_entries(_pipeline_id(version.ref), version.pipeline)
-        target = find_ref(entries, version)
-        target_tags = read_user_tags(target.answer)
-        others = [
-            entry
-            for entry in entries
-            if entry is not target and tag in read_user_tags(entry.answer)
-        ]
-        highest_number = 0
-        for entry in others:
-            highest_number = max(highest_number, read_user_tags(entry.answer)[tag])
-        if target_tags.get(tag, 0) <= highest_number:
-            check_new_tag(target, tag, key)
-            tags = dict(target.answer.get("tags") or {})
-            self._patch_tags(version.ref, tags | {key: str(highest_number + 1)})
-        for entry in others:
-            self._remove_key(entry, key)
+        self._tags.set(version, tag, fixed=fixed)
 
     def remove_tag(self, version: RegisteredVersion, tag: str) -> None:
         """Remove a tag of an entry, see `SupportsVersions.remove_tag`."""
-        key = tag_key(tag)
-        try:
-            entries = self._read_entries(_pipeline_id(version.ref), version.pipeline)
-            target = find_ref(entries, version)
-        except NotFound:
-            return
-        holders = with_tags(entries)
-        if not any(item.ref == version.ref and tag in item.tags for item in holders):
-            return
-        # When the target loses the tag first and the process is killed, another entry has it.
-        for entry in entries:
-            if entry is not target and tag in read_user_tags(entry.answer):
-                self._remove_key(entry, key)
-        self._remove_key(target, key)
-
-    def _remove_key(self, entry: Entry, key: str) -> None:
-        tags = dict(entry.answer.get("tags") or {})
-        tags.pop(key, None)
-        self._patch_tags(entry.registered.ref, tags)
-
-    def _patch_tags(self, ref: str, tags: Mapping[str, str]) -> None:
-        """Replace all tags of an entry.
-
-        Raises:
-            Unsupported: the server has no tags.
-            BadAnswer: the server dropped a tag.
-        """
-        try:
-            answer = self._http.patch(_version_path(ref), body={"tags": dict(tags)})
-        except Refused as refused:
-            if self._server.version is None and refused.status in _NO_SUCH_METHOD:
-                raise _without_tags("of this release") from None
-            raise
-        stored = check_version_answer(answer).get("tags") or {}
-        for key in tags:
-            if stored.get(key) != tags[key]:
-                raise BadAnswer(
-                    f"{SERVICE} dropped the tag {key} of a pipeline version.",
-                    hint="Another process may have changed the tags. Set the tag again.",
-                )
+        self._tags.remove(version, tag)
 
 
 _RENAME_HINT: Final = (
@@ -416,27 +356,11 @@ _RENAME_HINT: Final = (
 )
 
 
-def _pipeline_id(ref: str) -> str:
-    return ref.partition("/")[0]
-
-
-def _version_path(ref: str) -> str:
-    pipeline_id, _, version_id = ref.partition("/")
-    return f"{PIPELINES}/{quote(pipeline_id, safe='')}/versions/{quote(version_id, safe='')}"
-
-
 # -- errors
 
 
 def _is_conflict(error: BackendError) -> bool:
     return isinstance(error, Refused) and error.status == CONFLICT
-
-
-def _without_tags(release: str) -> Unsupported:
-    return Unsupported(
-        f"{SERVICE} {release} has no tags for versions.",
-        hint="Name the version itself (NAME@sha256:…), or upgrade the server to 2.17.",
-    )
 
 
 def _warn(kind: str, error: BadAnswer) -> None:

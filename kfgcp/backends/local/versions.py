@@ -13,6 +13,7 @@ next push uses.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -24,8 +25,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from kfgcp.atomic import write_file
-from kfgcp.backends.versions import RegisteredVersion, VersionUpload, digest_text
+from kfgcp.atomic import create_file, write_file
+from kfgcp.backends.versions import (
+    RegisteredVersion,
+    VersionUpload,
+    digest_text,
+    refused_move,
+)
 from kfgcp.errors import BadAnswer, ConfigError, NotFound, StateError, UsageError
 from kfgcp.model import timestamp
 from kfgcp.private import make_folders
@@ -63,7 +69,10 @@ class LocalVersions:
         return str(self._folder)
 
     def list_versions(self, pipeline: str) -> Sequence[RegisteredVersion]:
-        """Return the versions of a pipeline, the newest first."""
+        """Return the versions of a pipeline, the newest first.
+
+        An entry whose text is missing or was changed has no `text_digest`.
+        """
         folder = self._pipeline_folder(pipeline)
         with self._explained("read"):
             self._check_format()
@@ -119,7 +128,7 @@ class LocalVersions:
         entries = self.list_versions(upload.pipeline)
         same_version = [entry for entry in entries if entry.version == upload.version]
         if same_version and same_version[0].ref == ref:
-            return same_version[0]
+            return self._with_text(same_version[0], upload)
         for entry in entries:
             if entry.ref == ref and entry.version != upload.version:
                 raise BadAnswer(f"{self._folder} has this text with the version {entry.version}.")
@@ -139,7 +148,7 @@ class LocalVersions:
                 make_folders(folder / name)
             text_file = self._text_file(upload.pipeline, ref)
             # An older push may have been killed after its text.
-            if not text_file.is_file():
+            if not _has_digest(text_file, ref):
                 write_file(text_file, upload.text.encode())
             values = {name: getattr(entry, name) for name in _TEXTS}
             content = json.dumps(values, indent=2) + "\n"
@@ -147,15 +156,55 @@ class LocalVersions:
             tags = _read_tags(folder / "tags").get(_hex(ref), ())
         return replace(entry, tags=tuple(sorted(tags)))
 
-    def require_tags(self) -> None:
-        """Do nothing: the registry has tags."""
+    def _with_text(self, entry: RegisteredVersion, upload: VersionUpload) -> RegisteredVersion:
+        """Write the text of an entry when it is missing or was changed, and return the entry."""
+        if entry.text_digest:
+            return entry
+        text_file = self._text_file(upload.pipeline, entry.ref)
+        with self._explained("written"):
+            make_folders(text_file.parent)
+            write_file(text_file, upload.text.encode())
+        return replace(entry, text_digest=entry.ref)
 
-    def set_tag(self, version: RegisteredVersion, tag: str) -> None:
-        """Let a tag point to an entry. When it points to another entry, it is moved."""
+    def require_tags(
+        self, tags: Sequence[str] = (), version: RegisteredVersion | None = None
+    ) -> None:
+        """Do nothing: the registry has tags, as many as a user sets."""
+
+    def set_tag(self, version: RegisteredVersion, tag: str, *, fixed: bool = False) -> None:
+        """Let a tag point to an entry, see `SupportsVersions.set_tag`."""
         file = self._tag_file(version.pipeline, tag)
+        content = _hex(version.ref).encode()
         with self._explained("written"):
             make_folders(file.parent)
-            write_file(file, _hex(version.ref).encode())
+            if not fixed:
+                write_file(file, content)
+                return
+            try:
+                create_file(file, content)
+            except FileExistsError:
+                self._refuse_holder(version, tag, file.read_text(errors="replace"))
+
+    def _refuse_holder(self, version: RegisteredVersion, tag: str, hex_digits: str) -> None:
+        """Check that a tag points to an entry already.
+
+        Args:
+            version: the entry.
+            tag: the tag.
+            hex_digits: the content of its file.
+
+        Raises:
+            UsageError: it points to another entry.
+        """
+        if hex_digits == _hex(version.ref):
+            return
+        for entry in self.list_versions(version.pipeline):
+            if _hex(entry.ref) == hex_digits:
+                raise refused_move(tag, entry, version.version)
+        raise UsageError(
+            f"The tag {tag} of {version.pipeline} points to an entry that was removed.",
+            hint="Tags that begin with v and a digit never move. Use a new tag.",
+        )
 
     def remove_tag(self, version: RegisteredVersion, tag: str) -> None:
         """Remove a tag of an entry. Do nothing when the entry does not have it."""
@@ -186,11 +235,13 @@ class LocalVersions:
                 f"{file} is not an entry of a registry.",
                 hint="Remove the file, and push the pipeline again.",
             )
+        ref = values["text_digest"]
+        text_file = file.parent.parent / "texts" / f"{file.stem}.yaml"
         return RegisteredVersion(
             pipeline=values["pipeline"],
-            ref=values["text_digest"],
+            ref=ref,
             version=values["version"],
-            text_digest=values["text_digest"],
+            text_digest=ref if _has_digest(text_file, ref) else "",
             project=values["project"],
             tags=tuple(sorted(tags_by_digest.get(file.stem, ()))),
             created_at=values["created_at"],
@@ -297,6 +348,15 @@ def _hex(ref: str) -> str:
     if not _HEX.fullmatch(hex_digits):
         raise NotFound(f"{ref[:80]!r} is not the digest of a text.")
     return hex_digits
+
+
+def _has_digest(file: Path, digest: str) -> bool:
+    """Return whether a file has the text with a digest."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return False
+    return f"sha256:{hashlib.sha256(content).hexdigest()}" == digest
 
 
 def _files(folder: Path, ending: str) -> list[Path]:

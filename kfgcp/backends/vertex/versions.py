@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from kfgcp.backends.versions import RegisteredVersion, VersionUpload, digest_text
+from kfgcp.backends.versions import (
+    RegisteredVersion,
+    VersionUpload,
+    digest_text,
+    refused_move,
+)
 from kfgcp.backends.vertex.registry_addresses import (
-    PIPELINE_NAME,
     REPOSITORY_FORM,
     RepositoryAddress,
     VersionAddress,
@@ -19,9 +22,9 @@ from kfgcp.backends.vertex.registry_addresses import (
 )
 from kfgcp.backends.vertex.registry_client import ListedVersion, RepositoryClient
 from kfgcp.backends.vertex.settings import VertexSettings
+from kfgcp.backends.vertex.version_checks import check_tag, checked_content
 from kfgcp.backends.vertex.version_markers import (
     MarkedText,
-    add_markers,
     is_marker,
     read_markers,
     read_tags,
@@ -36,8 +39,6 @@ from kfgcp.errors import (
     NotFound,
     Refused,
     Remedy,
-    SpecError,
-    UsageError,
 )
 from kfgcp.services.fields import HINT
 from kfgcp.services.redact import redacted_line
@@ -48,9 +49,6 @@ WRITER: Final = "roles/artifactregistry.writer"
 REPO_ADMIN: Final = "roles/artifactregistry.repoAdmin"
 
 _CONFLICT: Final = 409
-# Users may set these tags. They have the characters and the length of tags of images (distribution
-# specification of the Open Container Initiative), which every format of Artifact Registry has.
-_USER_TAG: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 
 
 class VertexVersions:
@@ -65,6 +63,7 @@ class VertexVersions:
         self._env = env
         self._seconds = seconds
         self._client: RepositoryClient | None = None
+        self._is_checked = False
 
     @property
     def registry(self) -> str:
@@ -92,6 +91,9 @@ class VertexVersions:
         client = self._open()
         with self._explained(READER):
             listed_versions = self._list(client, pipeline)
+            # Packages of other formats have versions and tags, too.
+            if listed_versions and not any(_is_ours(listed) for listed in listed_versions):
+                self._check_format(client)
         entries = [_read_entry(client, pipeline, listed) for listed in listed_versions]
         return _newest_first(entries)
 
@@ -99,6 +101,7 @@ class VertexVersions:
         """Return the names of the packages, sorted."""
         client = self._open()
         with self._explained(READER):
+            self._check_format(client)
             return sorted(client.list_packages())
 
     def read_text(self, version: RegisteredVersion) -> str:
@@ -133,9 +136,10 @@ class VertexVersions:
             SpecError: the text is not a valid pipeline.
             BadAnswer: the registry dropped a tag or changed the text.
         """
-        content = _checked_content(upload)
+        content = checked_content(upload)
         client = self._open()
         with self._explained(WRITER):
+            self._check_format(client)
             digest = self._find(client, upload, content)
             if digest is None:
                 digest = self._add(client, upload, content)
@@ -147,25 +151,40 @@ class VertexVersions:
             entry, version=upload.version, text_digest=upload.text_digest, project=marked.project
         )
 
-    def require_tags(self) -> None:
-        """Do nothing: the registry has tags."""
+    def require_tags(
+        self, tags: Sequence[str] = (), version: RegisteredVersion | None = None
+    ) -> None:
+        """Do nothing: the registry has tags, as many as a user sets."""
 
-    def set_tag(self, version: RegisteredVersion, tag: str) -> None:
+    def set_tag(self, version: RegisteredVersion, tag: str, *, fixed: bool = False) -> None:
         """Let a tag point to an entry, see `SupportsVersions.set_tag`.
 
         Raises:
-            UsageError: Artifact Registry cannot have this tag, or kfgcp uses it as a marker.
+            UsageError: Artifact Registry cannot have this tag, kfgcp uses it as a marker, or
+                `fixed` is set and the tag points to another entry.
         """
-        _check_tag(tag)
+        check_tag(tag)
         client = self._open()
         with self._explained(WRITER):
-            _point_tag(client, version.pipeline, tag, version.ref)
+            self._check_format(client)
+            holder = _point_tag(client, version.pipeline, tag, version.ref, fixed=fixed)
+        if holder == version.ref:
+            return
+        for entry in self.list_versions(version.pipeline):
+            if entry.ref == holder:
+                raise refused_move(tag, entry, version.version)
+        raise BadAnswer(
+            f"Artifact Registry does not list the version {holder} of {version.pipeline}, which"
+            f" has the tag {tag}.",
+            hint="Another process may have deleted the version. Repeat the command.",
+        )
 
     def remove_tag(self, version: RegisteredVersion, tag: str) -> None:
         """Remove a tag of an entry. Do nothing when the entry does not have it."""
-        _check_tag(tag)
+        check_tag(tag)
         client = self._open()
         with self._explained(REPO_ADMIN):
+            self._check_format(client)
             if client.find_tag(version.pipeline, tag) != version.ref:
                 return
             try:
@@ -232,10 +251,22 @@ class VertexVersions:
                 )
             ) from None
 
+    def _check_format(self, client: RepositoryClient) -> None:
+        """Check once that the repository exists and stores pipelines.
+
+        A repository of another format also has packages, versions and tags.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if not self._is_checked:
+            client.check_repository()
+            self._is_checked = True
+
     def _check_repository(self) -> None:
         """Raise a ConfigError when the repository is missing or has another format than KFP."""
         try:
-            self._open().check_repository()
+            self._check_format(self._open())
         except BackendError:
             # The repository cannot be read. The error that led here is more useful.
             return
@@ -357,6 +388,10 @@ def _read_entry(client: RepositoryClient, pipeline: str, listed: ListedVersion) 
     return _Entry(version, markers.is_current)
 
 
+def _is_ours(listed: ListedVersion) -> bool:
+    return any(is_marker(tag) for tag in listed.tags)
+
+
 def _newest_first(entries: Sequence[_Entry]) -> list[RegisteredVersion]:
     """Return entries, the newest first. Entries of one version are together, the current first."""
     newest_times: dict[str, str] = {}
@@ -381,89 +416,48 @@ def _is_text_of(upload: VersionUpload, marked: MarkedText) -> bool:
     return marked.version == upload.version and marked.text == upload.text
 
 
-def _checked_content(upload: VersionUpload) -> bytes:
-    """Return the file of an upload after a check of the pipeline in it.
+def _point_tag(
+    client: RepositoryClient, package: str, tag: str, digest: str, *, fixed: bool = False
+) -> str:
+    """Let a tag point to a version, and return the digest that it points to.
 
-    Raises:
-        UsageError: Artifact Registry cannot have a pipeline with this name.
-        SpecError: the text is not a valid pipeline.
-    """
-    # It takes time to import, and most commands add no version.
-    from kfgcp.spec.load import from_text
-
-    if not PIPELINE_NAME.fullmatch(upload.pipeline):
-        raise UsageError(
-            f"{redacted_line(upload.pipeline, limit=130)!r} cannot be the name of a pipeline in"
-            " Artifact Registry.",
-            hint="Use at most 128 lowercase letters, digits and -. A - must not be the first.",
-        )
-    # PyYAML and libyaml do not agree on a byte order mark after the comment lines of kfgcp.
-    if upload.text.startswith("\ufeff"):
-        raise SpecError(
-            f"The text of {upload.pipeline} begins with a byte order mark.",
-            hint="Save the file as UTF-8 without a byte order mark.",
-        )
-    text = add_markers(upload)
-    spec = from_text(text, upload.pipeline)
-    if spec.name != upload.pipeline:
-        raise UsageError(
-            f"The pipeline has the name {redacted_line(spec.name, limit=130)!r}, and Artifact"
-            f" Registry would not add it as {upload.pipeline!r}.",
-            hint="Use the name of the pipeline itself: @dsl.pipeline(name=...).",
-        )
-    return text.encode()
-
-
-def _check_tag(tag: str) -> None:
-    """Check that a user may set and remove a tag.
-
-    Raises:
-        UsageError: Artifact Registry cannot have it, or kfgcp uses it as a marker.
-    """
-    shown_tag = redacted_line(tag, limit=140)
-    if not _USER_TAG.fullmatch(tag):
-        raise UsageError(
-            f"{shown_tag!r} cannot be a tag in Artifact Registry.",
-            hint="Use at most 128 letters, digits, -, _ and . and begin with a letter or a digit.",
-        )
-    if is_marker(tag):
-        raise UsageError(
-            f"kfgcp itself uses the tag {shown_tag!r} to recognize a version.",
-            hint="Use another tag, such as v1.0.0.",
-        )
-
-
-def _point_tag(client: RepositoryClient, package: str, tag: str, digest: str) -> None:
-    """Let a tag point to a version, and check that it does.
+    Args:
+        client: the client of the repository.
+        package: the name of the package.
+        tag: the tag.
+        digest: the version.
+        fixed: never move the tag. Only then can the result be another digest.
 
     Raises:
         NotFound: the version does not exist.
         BadAnswer: the tag does not point to the version afterwards.
     """
     digest_before = client.find_tag(package, tag)
-    if digest_before == digest:
-        return
-    if digest_before is None:
-        _create_or_move_tag(client, package, tag, digest)
-    else:
+    if digest_before == digest or (fixed and digest_before is not None):
+        return digest_before
+    exists = digest_before is not None or not _create_tag(client, package, tag, digest)
+    if exists and not fixed:
         client.move_tag(package, tag, digest)
-    if client.find_tag(package, tag) != digest:
-        raise BadAnswer(
-            f"Artifact Registry accepted the tag {tag} for {package} {digest}, but the tag does not"
-            " point to it.",
-            hint="Another process may have moved the tag. Repeat the command.",
-        )
+    digest_after = client.find_tag(package, tag)
+    if digest_after == digest or (exists and fixed and digest_after is not None):
+        return digest_after
+    raise BadAnswer(
+        f"Artifact Registry accepted the tag {tag} for {package} {digest}, but the tag does not"
+        " point to it.",
+        hint="Another process may have moved the tag. Repeat the command.",
+    )
 
 
-def _create_or_move_tag(client: RepositoryClient, package: str, tag: str, digest: str) -> None:
-    """Create a tag. Move it when it exists already."""
+def _create_tag(client: RepositoryClient, package: str, tag: str, digest: str) -> bool:
+    """Create a tag. Return False when it exists already."""
     try:
         client.create_tag(package, tag, digest)
     except Refused as refused:
         # The answer to the first try was lost, or another process has created the tag.
         if refused.status != _CONFLICT:
             raise
-        client.move_tag(package, tag, digest)
+        return False
+    return True
 
 
 def _wrong_text(address: str, expected: str) -> BadAnswer:

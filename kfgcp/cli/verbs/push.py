@@ -50,8 +50,8 @@ def _print(pushed: Pushed) -> None:
     click.echo(output.plain(f"{pushed.pipeline}  {pushed.version}"))
     action = "added to" if pushed.action == UPLOADED else "already in"
     click.echo(output.plain(f"{action} {pushed.registry}"))
-    if pushed.tags:
-        click.echo(output.plain(f"tags set: {', '.join(pushed.tags)}"))
-    value = pushed.tags[0] if pushed.tags else pushed.version[: len("sha256:") + 12]
+    if pushed.new_tags:
+        click.echo(output.plain(f"tags set: {', '.join(pushed.new_tags)}"))
+    value = pushed.new_tags[0] if pushed.new_tags else pushed.version[: len("sha256:") + 12]
     name = shlex.quote(f"{pushed.pipeline}@{value}")
     output.hint(f"kfgcp run {name} --env {shlex.quote(pushed.env)}")

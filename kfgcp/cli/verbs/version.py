@@ -8,10 +8,9 @@ from pathlib import Path
 
 import click
 
-from kfgcp.backends.versions import RegisteredVersion
+from kfgcp.backends.versions import RegisteredVersion, short_version
 from kfgcp.cli import options, output
 from kfgcp.cli.verbs.diff import print_diff
-from kfgcp.deploy.versions.resolve import short_version
 from kfgcp.errors import CheckFailed
 from kfgcp.workspace import Workspace
 

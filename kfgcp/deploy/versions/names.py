@@ -12,11 +12,17 @@ from kfgcp.errors import UsageError
 LATEST: Final = "latest"
 
 # Tags of Artifact Registry are part of addresses, which allow more (the reference of the resource
-# Tag). On Kubeflow Pipelines a tag is a key of the tags of a version. The rule is the part that
-# both take, and 63 is the limit of keys and labels on Google Cloud.
-_TAG: Final = re.compile(r"[a-z][a-z0-9._-]{0,62}")
+# Tag). On Kubeflow Pipelines a tag is a key with at most 63 characters, of which the prefix of
+# kfgcp takes 10 (kfgcp.backends.kubeflow.version_markers). The rule is the part that both take.
+MAX_TAG_CHARACTERS: Final = 53
+_TAG: Final = re.compile(rf"[a-z][a-z0-9._-]{{0,{MAX_TAG_CHARACTERS - 1}}}")
 
-# `k-…` marks versions for kfgcp. `t-…` and `use-…` are reserved for releases.
+# Tags that another client has set are only read. So a name can have all characters of a tag of
+# Artifact Registry (Tag.name).
+_READ_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~@-]{0,127}")
+
+# `k-…` marks a version in Artifact Registry, and `t-…` marks its text. `use-…` is reserved for
+# releases.
 _RESERVED_PREFIXES: Final = ("k-", "t-", "use-", "sha256-")
 
 # These tags name one version for ever.
@@ -90,13 +96,19 @@ def parse_version_name(text: str) -> VersionName:
         if not _DIGITS.fullmatch(value.removeprefix("sha256:")):
             raise UsageError(f"{text}: {value} is not a version.", hint=_FORMS_HINT)
         return VersionName(pipeline, NameKind.VERSION, value)
-    if _DIGITS.fullmatch(value):
-        raise UsageError(
-            f"{text}: {value} looks like a version.", hint=f"Write {pipeline}@sha256:{value}"
-        )
-    if not _TAG.fullmatch(value):
+    if not _READ_TAG.fullmatch(value):
         raise UsageError(f"{text}: {value!r} is not a tag.", hint=_FORMS_HINT)
     return VersionName(pipeline, NameKind.TAG, value)
+
+
+def looks_like_digits(tag: str) -> bool:
+    """Return whether a tag can be the digits of a version.
+
+    Example:
+        >>> looks_like_digits("0123abcd"), looks_like_digits("1.0.0")
+        (True, False)
+    """
+    return _DIGITS.fullmatch(tag) is not None
 
 
 def check_tag(tag: str) -> None:
@@ -122,7 +134,7 @@ def check_tag(tag: str) -> None:
                 f"The tag {tag!r} is reserved: kfgcp uses tags with {prefix}.",
                 hint="Choose another tag, such as v1 or stable.",
             )
-    if _DIGITS.fullmatch(tag) or tag.startswith("sha256"):
+    if looks_like_digits(tag) or tag.startswith("sha256"):
         raise UsageError(
             f"The tag {tag!r} looks like a version.",
             hint=f"Begin the tag with a word: build-{tag}",
@@ -130,7 +142,8 @@ def check_tag(tag: str) -> None:
     if not _TAG.fullmatch(tag):
         raise UsageError(
             f"{tag!r} is not a tag.",
-            hint="A tag begins with a lowercase letter and has at most 63 of: a-z 0-9 . _ -",
+            hint="A tag begins with a lowercase letter and has at most"
+            f" {MAX_TAG_CHARACTERS} of: a-z 0-9 . _ -",
         )
 
 

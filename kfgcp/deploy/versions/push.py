@@ -9,10 +9,10 @@ from kfgcp.backends.versions import (
     RegisteredVersion,
     SupportsVersions,
     VersionUpload,
+    refused_move,
 )
 from kfgcp.deploy.versions.names import check_pipeline_name, check_tag, is_fixed_tag
-from kfgcp.deploy.versions.resolve import short_version
-from kfgcp.errors import UsageError
+from kfgcp.errors import BadAnswer, NotFound, UsageError
 from kfgcp.model import JsonValue
 from kfgcp.spec.digest import digest
 from kfgcp.spec.load import Spec, from_text
@@ -31,7 +31,7 @@ class Pushed:
         env: the name of the environment.
         registry: the address of the registry.
         action: `uploaded`, or `unchanged` when the registry had this pipeline.
-        tags: the tags that were set or moved now.
+        new_tags: the tags that were set or moved now.
         entry: the entry of the registry, with all its tags.
         notes: what to know about the pipeline in this environment, a line for each.
     """
@@ -41,7 +41,7 @@ class Pushed:
     env: str
     registry: str
     action: str
-    tags: tuple[str, ...]
+    new_tags: tuple[str, ...]
     entry: RegisteredVersion
     notes: tuple[str, ...] = ()
 
@@ -53,7 +53,7 @@ class Pushed:
             "env": self.env,
             "registry": self.registry,
             "action": self.action,
-            "new_tags": list(self.tags),
+            "new_tags": list(self.new_tags),
             "tags": list(self.entry.tags),
             "ref": self.entry.ref,
             "address": self.entry.address,
@@ -118,18 +118,21 @@ def run_push(registry: SupportsVersions, push: Push, env: str, notes: Sequence[s
     Raises:
         UsageError: a tag that begins with `v` and a digit points to another version. Nothing was
             written.
-        Unsupported: the registry has no tags. Nothing was written.
+        Unsupported: the registry has no tags, or takes fewer than the entry would have. Nothing was
+            written.
         BackendError: the registry refuses or cannot be reached.
     """
     upload = push.upload
     if push.tags:
-        registry.require_tags()
+        registry.require_tags(push.tags)
     entries = registry.list_versions(upload.pipeline)
-    entry = _find_entry(registry, push, entries)
+    entry, has_text = _find_entry(registry, push, entries)
     for tag in push.tags:
         refuse_move(tag, entries, entry, upload.version)
+    if entry is not None and push.tags:
+        registry.require_tags(push.tags, entry)
     action = UNCHANGED
-    if entry is None:
+    if entry is None or not has_text:
         entry = registry.upload(upload)
         action = UPLOADED
     new_tags = [tag for tag in push.tags if tag not in entry.tags]
@@ -155,9 +158,12 @@ def set_tags(
         registry: the registry.
         entry: the entry.
         tags: the tags, which `check_tag` and `refuse_move` allow.
+
+    Raises:
+        UsageError: another process has set a tag that never moves since `refuse_move`.
     """
     for tag in tags:
-        registry.set_tag(entry, tag)
+        registry.set_tag(entry, tag, fixed=is_fixed_tag(tag))
     return _with_tags(entry, set(entry.tags) | set(tags))
 
 
@@ -187,32 +193,35 @@ def refuse_move(
     for entry in entries:
         if tag not in entry.tags or (target is not None and entry.ref == target.ref):
             continue
-        before = short_version(entry)
-        after = version[: len(before)] if entry.version else version
-        if entry.has_version(version):
-            after += " with another text"
-        raise UsageError(
-            f"The tag {tag} of {entry.pipeline} points to {before} and cannot move to {after}.",
-            hint="Tags that begin with v and a digit never move. Use a new tag.",
-        )
+        raise refused_move(tag, entry, version)
 
 
 def _find_entry(
     registry: SupportsVersions, push: Push, entries: Sequence[RegisteredVersion]
-) -> RegisteredVersion | None:
-    """Return the entry that already has the pipeline in the form for this environment."""
+) -> tuple[RegisteredVersion | None, bool]:
+    """Return the entry that already has the pipeline in the form for this environment.
+
+    Returns:
+        The entry, None without one, and whether the registry has its text. An upload writes a text
+        again that is missing or was changed.
+    """
     upload = push.upload
     same_version = [entry for entry in entries if entry.has_version(upload.version)]
     if not same_version:
-        return None
+        return None, False
     # NAME@sha256:… means the newest entry. When an older one has the text, because a translation
     # was changed and changed back, `upload` makes it the newest one again.
     newest = same_version[0]
     if newest.has_text(upload.text_digest):
-        return newest
+        return newest, True
+    try:
+        text = registry.read_text(newest)
+    except (BadAnswer, NotFound):
+        return newest, False
     # Another version of the KFP SDK writes the same pipeline as another text.
-    text = registry.read_text(newest)
-    return newest if _is_same(from_text(text, upload.pipeline), push.sent) else None
+    if _is_same(from_text(text, upload.pipeline), push.sent):
+        return newest, True
+    return None, False
 
 
 def _is_same(one: Spec, other: Spec) -> bool:

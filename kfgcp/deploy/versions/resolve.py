@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from kfgcp.backends.versions import RegisteredVersion, SupportsVersions, digits
-from kfgcp.deploy.versions.names import NameKind, VersionName
+from kfgcp.backends.versions import (
+    SHORT_DIGITS,
+    RegisteredVersion,
+    SupportsVersions,
+    digits,
+    short_version,
+)
+from kfgcp.deploy.versions.names import NameKind, VersionName, looks_like_digits
 from kfgcp.errors import UsageError
 from kfgcp.settings import did_you_mean
 from kfgcp.spec.digest import digest
 from kfgcp.spec.load import Spec, from_text
 from kfgcp.spec.registered import RegisteredRef
-
-# The length of a version in messages: `sha256:` and 12 digits.
-_SHORT_LENGTH = len("sha256:") + 12
 
 
 def find_version(registry: SupportsVersions, name: VersionName, env: str) -> RegisteredVersion:
@@ -44,12 +47,33 @@ def find_version(registry: SupportsVersions, name: VersionName, env: str) -> Reg
         return entries[0]
     if name.kind is NameKind.TAG:
         return _find_tag(registry, name, entries, env)
-    return _find_digest(registry, name, entries, env)
+    entry = _find_digest(registry, name, entries, env)
+    if len(entry.version) < len(name.value):
+        # A list has only a part of the version. The rest is in the text.
+        check_digits(name, read_spec(registry, entry, str(name)))
+    return entry
 
 
-def short_version(entry: RegisteredVersion) -> str:
-    """Return the version of an entry as messages show it. An entry of others has `(foreign)`."""
-    return entry.version[:_SHORT_LENGTH] or "(foreign)"
+def check_digits(name: VersionName, spec: Spec) -> None:
+    """Check that the pipeline of an entry has all digits of a name.
+
+    Args:
+        name: the name.
+        spec: the result of `read_spec`. Its version can have fewer digits than the name.
+
+    Raises:
+        UsageError: it has other digits.
+    """
+    if name.kind is not NameKind.VERSION:
+        return
+    version = spec.version
+    if version.startswith(name.value) or name.value.startswith(version):
+        return
+    raise UsageError(
+        f"{name.pipeline} has no version {name.value}. The nearest one is {version}.",
+        hint="Check the digits, or write fewer:"
+        f" {name.pipeline}@sha256:{digits(version, SHORT_DIGITS)}",
+    )
 
 
 def read_spec(
@@ -109,6 +133,8 @@ def _find_tag(
     tags = sorted({tag for entry in entries for tag in entry.tags})
     known = f"Its tags: {', '.join(tags)}." if tags else "It has no tags."
     suggestion = did_you_mean(name.value, tags)
+    if looks_like_digits(name.value):
+        suggestion = f"For a version, write {name.pipeline}@sha256:{name.value}. "
     raise UsageError(
         f"{name.pipeline} has no tag {name.value!r} in {registry.registry}.",
         hint=f"{suggestion}{known} All versions: {_list_command(env, name.pipeline)}",

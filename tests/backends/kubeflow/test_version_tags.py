@@ -1,5 +1,7 @@
 """Tags of users on pipeline versions of Kubeflow Pipelines, which has tags from 2.17 on."""
 
+from collections.abc import Callable
+
 import pytest
 import requests
 
@@ -219,3 +221,165 @@ def test_a_dropped_tag_is_an_error(
 
     with pytest.raises(BadAnswer, match="dropped the tag kfgcp-"):
         open_registry(tag_server.host).set_tag(entries[0], "main")
+
+
+# -- several processes at the same time
+
+
+def act_before(
+    server: KubeflowStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[], object],
+    method: str,
+    ending: str,
+    after: bool = False,
+) -> None:
+    """Do something before or after the first request with a method and the end of a path."""
+    handle = server.handle
+    acts = [act]
+
+    def handle_with_act(request: Request) -> Response:
+        if not acts or request.method != method or not request.path.endswith(ending):
+            return handle(request)
+        once = acts.pop()
+        if after:
+            response = handle(request)
+            once()
+            return response
+        once()
+        return handle(request)
+
+    monkeypatch.setattr(server, "handle", handle_with_act)
+
+
+def patch_tags(server: KubeflowStandIn, entry: RegisteredVersion, tags: JsonDict) -> None:
+    pipeline_id, _, version_id = entry.ref.partition("/")
+    url = f"{server.host}/apis/v2beta1/pipelines/{pipeline_id}/versions/{version_id}"
+    requests.patch(url, json={"tags": tags}, timeout=REQUEST).raise_for_status()
+
+
+def test_a_fixed_tag_does_not_move(
+    tag_server: KubeflowStandIn, open_registry: OpenRegistry, entries: list[RegisteredVersion]
+) -> None:
+    older, newer = entries
+    registry = open_registry(tag_server.host)
+    registry.set_tag(older, "v1", fixed=True)
+    registry.set_tag(older, "v1", fixed=True)
+
+    with pytest.raises(UsageError, match=r"The tag v1 of churn points to .* cannot move to"):
+        registry.set_tag(newer, "v1", fixed=True)
+
+    assert tags_by_ref(tag_server.host, open_registry) == {older.ref: ("v1",), newer.ref: ()}
+
+
+def test_a_fixed_tag_that_another_process_sets_at_the_same_time_is_taken_back(
+    tag_server: KubeflowStandIn,
+    open_registry: OpenRegistry,
+    entries: list[RegisteredVersion],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    older, newer = entries
+    markers = server_tags(tag_server, older)
+
+    def rival() -> None:
+        patch_tags(tag_server, older, markers | {"kfgcp-tag-v1": "1"})
+
+    act_before(tag_server, monkeypatch, rival, "PATCH", newer.ref.partition("/")[2])
+
+    with pytest.raises(UsageError, match=r"The tag v1 of churn points to .* cannot move to"):
+        open_registry(tag_server.host).set_tag(newer, "v1", fixed=True)
+
+    assert tags_by_ref(tag_server.host, open_registry) == {older.ref: ("v1",), newer.ref: ()}
+    assert "kfgcp-tag-v1" not in server_tags(tag_server, newer)
+
+
+def test_a_claim_of_a_killed_process_does_not_take_a_fixed_tag(
+    tag_server: KubeflowStandIn, open_registry: OpenRegistry, entries: list[RegisteredVersion]
+) -> None:
+    older, newer = entries
+    open_registry(tag_server.host).set_tag(older, "v1", fixed=True)
+
+    patch_tags(tag_server, newer, server_tags(tag_server, newer) | {"kfgcp-tag-v1": "0"})
+
+    assert tags_by_ref(tag_server.host, open_registry) == {older.ref: ("v1",), newer.ref: ()}
+
+
+@pytest.mark.parametrize(
+    ("method", "after"),
+    [("GET", False), ("PATCH", True)],
+    ids=["after the list", "after the own request, with tags from before it"],
+)
+def test_a_tag_that_another_process_adds_at_the_same_time_stays(
+    tag_server: KubeflowStandIn,
+    open_registry: OpenRegistry,
+    entries: list[RegisteredVersion],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    after: bool,
+) -> None:
+    entry = entries[0]
+    markers = server_tags(tag_server, entry)
+
+    def rival() -> None:
+        patch_tags(tag_server, entry, markers | {"kfgcp-tag-main": "1"})
+
+    act_before(tag_server, monkeypatch, rival, method, entry.ref.partition("/")[2], after)
+
+    open_registry(tag_server.host).set_tag(entry, "stable")
+
+    tags = tags_by_ref(tag_server.host, open_registry)
+    assert tags[entry.ref] == ("main", "stable")
+
+
+def test_a_tag_that_another_process_removes_at_the_same_time_is_not_restored(
+    tag_server: KubeflowStandIn,
+    open_registry: OpenRegistry,
+    entries: list[RegisteredVersion],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = entries[0]
+    open_registry(tag_server.host).set_tag(entry, "main")
+
+    def rival() -> None:
+        tags = server_tags(tag_server, entry)
+        del tags["kfgcp-tag-main"]
+        patch_tags(tag_server, entry, tags)
+
+    act_before(tag_server, monkeypatch, rival, "PATCH", entry.ref.partition("/")[2], after=True)
+
+    open_registry(tag_server.host).set_tag(entry, "stable")
+
+    assert tags_by_ref(tag_server.host, open_registry)[entry.ref] == ("stable",)
+
+
+# -- the limits, before an upload
+
+
+@pytest.mark.parametrize("count", [16, 17])
+def test_the_number_of_tags_is_checked_before_an_upload(
+    tag_server: KubeflowStandIn, open_registry: OpenRegistry, count: int
+) -> None:
+    """A version has at most 20 tags (pipeline_tags.go), and kfgcp's own are 4."""
+    registry = open_registry(tag_server.host)
+    names = [f"build-{number}" for number in range(count)]
+
+    if count == 16:
+        registry.require_tags(names)
+        return
+    with pytest.raises(Unsupported, match="The new version would have 21 tags"):
+        registry.require_tags(names)
+
+
+def test_the_number_of_tags_of_an_entry_is_checked_before_a_write(
+    tag_server: KubeflowStandIn, open_registry: OpenRegistry, entries: list[RegisteredVersion]
+) -> None:
+    registry = open_registry(tag_server.host)
+    tags = server_tags(tag_server, entries[0]) | {f"team-{number}": "x" for number in range(15)}
+    patch_tags(tag_server, entries[0], tags)
+    before = len(tag_server.requests)
+
+    registry.require_tags(["main"], entries[0])
+    with pytest.raises(Unsupported, match="would have 21 tags"):
+        registry.require_tags(["main", "stable"], entries[0])
+
+    assert tag_server.requests.count("PATCH", since=before) == 0

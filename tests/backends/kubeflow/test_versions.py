@@ -15,6 +15,7 @@ from kfgcp.backends.versions import SupportsVersions, digits
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import from_text
 from kfgcp.testing import KubeflowStandIn
+from kfgcp.testing.server import Request, Response
 from kubeflow_registries import MakeUpload, OpenRegistry
 from patience import REQUEST
 
@@ -315,3 +316,30 @@ def test_kfp_client_reads_and_runs_what_was_uploaded(
     assert version.pipeline_version_id == version_id
     assert read_version.pipeline_spec == echo
     assert run.pipeline_version_reference.pipeline_version_id == version_id
+
+
+def test_the_entry_with_the_highest_number_is_the_newest_when_the_clock_goes_back(
+    tag_server: KubeflowStandIn,
+    open_registry: OpenRegistry,
+    upload_of: MakeUpload,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry = open_registry(tag_server.host)
+    first = registry.upload(upload_of())
+    second = registry.upload(upload_of("# other\n"))
+    handle = tag_server.handle
+
+    def with_old_time(request: Request) -> Response:
+        response = handle(request)
+        if isinstance(response.body, dict):
+            for version in response.body.get("pipeline_versions", ()):
+                if version["pipeline_version_id"] == second.ref.partition("/")[2]:
+                    version["created_at"] = "2001-01-01T00:00:00Z"
+        return response
+
+    monkeypatch.setattr(tag_server, "handle", with_old_time)
+
+    listed = registry.list_versions("churn")
+
+    assert [entry.ref for entry in listed] == [second.ref, first.ref]
+    assert registry.upload(upload_of("# other\n")).ref == second.ref

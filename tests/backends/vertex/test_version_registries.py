@@ -87,6 +87,40 @@ def test_a_repository_of_another_format_is_named(cloud: testing.VertexStandIn, n
 
 
 @pytest.mark.parametrize(
+    "name", ["list_versions", "list_pipelines", "upload", "set_tag", "remove_tag"]
+)
+def test_a_repository_of_another_format_with_packages_is_neither_listed_nor_written_to(
+    cloud: testing.VertexStandIn, name: str
+) -> None:
+    cloud.artifact_registry.make_repository("images", "DOCKER")
+    image = cloud.artifact_registry.publish("stand-in-project", "images", "churn", "x", ["v1"])
+    registry = set_registry("https://europe-west4-kfp.pkg.dev/stand-in-project/images")
+    entry = replace(ENTRY, ref=image.rpartition("/")[2])
+    acts = ACTS | {
+        "set_tag": lambda registry: registry.set_tag(entry, "stable"),
+        "remove_tag": lambda registry: registry.remove_tag(entry, "v1"),
+    }
+
+    with pytest.raises(
+        ConfigError, match="/images in Artifact Registry has the format 'DOCKER', not KFP"
+    ):
+        acts[name](registry)
+
+    assert cloud.artifact_registry.tags("images", "churn") == {"v1": entry.ref}
+    assert {request.method for request in cloud.requests} == {"GET"}
+
+
+def test_the_format_is_checked_once(
+    cloud: testing.VertexStandIn, registry: SupportsVersions
+) -> None:
+    registry.set_tag(registry.upload(UPLOAD), "stable")
+    registry.list_pipelines()
+
+    path = PACKAGE.removesuffix("/packages/churn")
+    assert cloud.requests.count("GET", path) == 1
+
+
+@pytest.mark.parametrize(
     ("name", "role"),
     [
         ("list_versions", "reader"),

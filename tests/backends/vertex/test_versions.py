@@ -8,6 +8,8 @@ import pytest
 from kfgcp import testing
 from kfgcp.backends.versions import SupportsVersions, digest_text
 from kfgcp.errors import BadAnswer, NotFound, SpecError, UsageError
+from kfgcp.testing.server import Request, Response
+from kfgcp.workspace import Workspace
 from registered_versions import (
     FILE,
     OTHER_TEXT,
@@ -288,6 +290,76 @@ def test_a_lost_answer_to_a_change_of_a_tag_is_repeated(
     else:
         registry.set_tag(second, "v1")
         assert tags(cloud)["v1"] == second.ref
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_fixed_tag_that_another_process_creates_at_the_same_time_does_not_move(
+    cloud: testing.VertexStandIn,
+    registry: SupportsVersions,
+    monkeypatch: pytest.MonkeyPatch,
+    own: bool,
+) -> None:
+    first = registry.upload(UPLOAD)
+    second = registry.upload(replace(UPLOAD, version=OTHER_VERSION))
+    winner = first if own else second
+    handle = cloud.handle
+
+    def create_before(request: Request) -> Response:
+        if request.method == "POST" and request.path.endswith("/tags"):
+            content = cloud.artifact_registry.files("pipelines", "churn")[winner.ref].decode()
+            cloud.artifact_registry.publish("p", "pipelines", "churn", content, ["v1"])
+        return handle(request)
+
+    monkeypatch.setattr(cloud, "handle", create_before)
+
+    if own:
+        registry.set_tag(first, "v1", fixed=True)
+    else:
+        with pytest.raises(UsageError) as caught:
+            registry.set_tag(first, "v1", fixed=True)
+        assert caught.value.message == (
+            "The tag v1 of churn points to sha256:fedcba987654 and cannot move to"
+            " sha256:0123456789ab."
+        )
+    assert tags(cloud)["v1"] == winner.ref
+    assert cloud.requests.count("PATCH") == 0
+
+
+def test_a_fixed_tag_of_another_version_is_not_moved(
+    cloud: testing.VertexStandIn, registry: SupportsVersions
+) -> None:
+    first = registry.upload(UPLOAD)
+    second = registry.upload(replace(UPLOAD, version=OTHER_VERSION))
+    registry.set_tag(first, "v1", fixed=True)
+
+    with pytest.raises(UsageError, match="cannot move to sha256:fedcba987654"):
+        registry.set_tag(second, "v1", fixed=True)
+
+    assert tags(cloud)["v1"] == first.ref
+
+
+@pytest.mark.parametrize("tag", ["1.0.0", "Prod", "20260131", "latest"])
+def test_a_tag_of_another_client_can_be_read(
+    cloud: testing.VertexStandIn, registry: SupportsVersions, tag: str
+) -> None:
+    cloud.artifact_registry.publish("p", "pipelines", "churn", TEXT, [tag])
+    newest = registry.upload(UPLOAD)
+
+    with Workspace.open() as workspace:
+        entry = workspace.versions.get(f"churn@{tag}", "dev")
+
+    # NAME@latest means the newest entry. The list shows the tag with this name where it is.
+    assert entry.ref == newest.ref if tag == "latest" else entry.tags == (tag,)
+    assert [listed.tags for listed in registry.list_versions("churn")] == [(), (tag,)]
+
+
+def test_digits_without_their_prefix_are_corrected(registry: SupportsVersions) -> None:
+    registry.upload(UPLOAD)
+
+    with Workspace.open() as workspace, pytest.raises(UsageError) as caught:
+        workspace.versions.get("churn@0123456789ab", "dev")
+
+    assert caught.value.hint.startswith("For a version, write churn@sha256:0123456789ab. ")
 
 
 HOSTILE = [
