@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 import sklearn
@@ -18,11 +19,12 @@ from kfgcp_components import gate_model
 from kfgcp_components.evaluate.gate.bootstrap import (
     bootstrap_mean,
     compare,
-    count_opposing_rows,
+    count_low_rows,
 )
-from kfgcp_components.evaluate.gate.effects import COMPARABLE, area, row_effects
+from kfgcp_components.evaluate.gate.effects import COMPARABLE, area, group_effects
 from kfgcp_components.evaluate.gate.logic import ComparisonRule, Decision, decide, read_champion
 from kfgcp_components.evaluate.gate.numbers import next_to
+from kfgcp_components.evaluate.gate.row_groups import RowGroup
 from kfgcp_components.evaluate.gate.thresholds import parse_threshold
 from kfgcp_components.scoring import CLASS_METRICS, LOWER_IS_BETTER, Predictions, predict, score
 from kfgcp_components.tables import write_parquet
@@ -88,9 +90,10 @@ def test_the_mean_effect_is_the_difference_of_the_metrics(
     old, new = predict_pair(metric, class_count, decimals)
     sign = -1 if metric in LOWER_IS_BETTER else 1
     difference = sign * (score(new, metric) - score(old, metric))
-    effects = row_effects(old, new, metric, minimum_effect)
-    assert effects is not None
-    assert effects.mean() == pytest.approx(difference - minimum_effect, abs=1e-9)
+    groups = group_effects(old, new, metric, minimum_effect)
+    assert groups is not None
+    mean_effect = sum(group.effects.mean() for group in groups)
+    assert mean_effect == pytest.approx(difference - minimum_effect, abs=1e-9)
 
 
 @pytest.mark.parametrize("class_count", [2, 3])
@@ -103,16 +106,31 @@ def test_the_effect_of_a_row_is_what_one_more_such_row_changes(
     old, new = predict_pair(metric, class_count)
     sign = -1 if metric in LOWER_IS_BETTER else 1
     difference = sign * (score(new, metric) - score(old, metric))
-    # With a minimum effect equal to the improvement, the effects of rmse, r2 and
-    # explained_variance are derivatives too.
-    effects = row_effects(old, new, metric, max(difference, 0))
-    assert effects is not None
+    # With a minimum effect equal to the improvement, the effects of rmse, r2,
+    # explained_variance, precision and f1 are derivatives too.
+    groups = group_effects(old, new, metric, max(difference, 0))
+    assert groups is not None
+    effects = influences(old, groups)
     for row in range(0, ROWS, 100):
         counts = np.full(ROWS, repeats)
         counts[row] += 1
         scores = [score(repeat_rows(predictions, counts), metric) for predictions in (old, new)]
         change = (sign * (scores[1] - scores[0]) - difference) * counts.sum()
         assert effects[row] - effects.mean() == pytest.approx(change, rel=0.02, abs=1e-3)
+
+
+def influences(predictions: Predictions, groups: list[RowGroup]) -> npt.NDArray[np.float64]:
+    """Return the effects of all rows. A row of a smaller group changes the mean more."""
+    truth = predictions.truth
+    if len(groups[0].effects) == len(truth):
+        return groups[0].effects
+    effects = np.zeros(len(truth))
+    # Without a group for class 0, its rows do not count.
+    codes = np.unique(truth)[-len(groups) :]
+    for code, group in zip(codes, groups, strict=True):
+        scale = len(truth) / len(group.effects)
+        effects[truth == code] = (group.effects - group.effects.mean()) * scale
+    return effects
 
 
 @pytest.mark.parametrize("decimals", [9, 1])
@@ -179,7 +197,8 @@ def test_the_p_value_of_a_case_computed_by_hand() -> None:
     """
     effects = np.array([1.0] * 5 + [0.0] * 35)
     resamples = 200_000
-    _, p_value = bootstrap_mean(effects, alpha=0.05, resamples=resamples, seed=3)
+    group = RowGroup(effects, float(effects.min()))
+    _, p_value = bootstrap_mean([group], alpha=0.05, resamples=resamples, seed=3)
     expected = (36 / 41) ** 41
     assert p_value == pytest.approx(expected, abs=5 * math.sqrt(expected / resamples))
 
@@ -193,7 +212,8 @@ def test_the_studentized_bootstrap_decides_where_the_worst_rows_are_far_off() ->
     ratios = stats.ttest_1samp(drawn, rows.mean(), axis=1).statistic
     observed = stats.ttest_1samp(rows, 0).statistic
     expected = float((ratios >= observed).mean())
-    _, p_value = bootstrap_mean(effects, alpha=0.05, resamples=20_000, seed=3)
+    group = RowGroup(effects, float(effects.min()))
+    _, p_value = bootstrap_mean([group], alpha=0.05, resamples=20_000, seed=3)
     assert p_value == pytest.approx(expected, abs=5 * math.sqrt(expected / 4000) + 1e-3)
     assert p_value > stats.ttest_1samp(rows, 0, alternative="greater").pvalue
 
@@ -201,18 +221,21 @@ def test_the_studentized_bootstrap_decides_where_the_worst_rows_are_far_off() ->
 @pytest.mark.parametrize("seed", range(20))
 def test_the_lower_bound_is_above_zero_exactly_for_small_p_values(seed: int) -> None:
     effects = np.random.default_rng(seed).normal(0.15, 1, 120)
-    bound, p_value = bootstrap_mean(effects, alpha=0.1, resamples=199, seed=seed)
+    group = RowGroup(effects, float(effects.min()))
+    bound, p_value = bootstrap_mean([group], alpha=0.1, resamples=199, seed=seed)
     assert (bound > 0) == (p_value <= 0.1)
 
 
-def test_the_effective_number_of_opposing_rows() -> None:
+def test_the_effective_number_of_rows_below_the_mean() -> None:
     # Below the mean of 0: one row. Then ten equal rows. Then one row that outweighs nine others:
     # (100 + 9) ** 2 / (100 ** 2 + 9).
-    assert count_opposing_rows(np.array([1.0, 2.0, -3.0])) == 1
-    assert count_opposing_rows(np.array([-1.0] * 10 + [1.0] * 10)) == pytest.approx(10)
+    assert count_low_rows(np.array([1.0, 2.0, -3.0])) == 1
+    assert count_low_rows(np.array([-1.0] * 10 + [1.0] * 10)) == pytest.approx(10)
     outweighed = np.array([-10.0] + [-1.0] * 9 + [19.0])
-    assert count_opposing_rows(outweighed) == pytest.approx(109**2 / 10_009)
-    assert count_opposing_rows(np.full(5, 0.1)) == math.inf
+    assert count_low_rows(outweighed) == pytest.approx(109**2 / 10_009)
+    assert count_low_rows(np.full(5, 0.1)) == math.inf
+    # No row counts against the challenger.
+    assert count_low_rows(np.array([0.0, 2.0, 2.0])) == math.inf
 
 
 def test_predictions_for_other_rows_are_refused() -> None:
@@ -396,8 +419,28 @@ def test_a_few_large_errors_are_no_evidence() -> None:
     )
     assert not decision.passed
     assert decision.metrics["p_value"] < 0.05
-    assert decision.reason.startswith("rmse depends on too few rows: the rows that count against")
+    assert decision.reason.startswith(
+        "rmse depends on too few rows: the rows where the challenger gains less than on average"
+        " weigh as much as 2.7 rows, and at least 10 are needed;"
+    )
     assert "\n" not in decision.reason
+
+
+@pytest.mark.parametrize("minimum_effect", [0.0, 0.5])
+def test_a_challenger_that_is_better_on_every_row_passes(minimum_effect: float) -> None:
+    """The champion is off by 8, and the challenger by at most 2, or by 7 for four rows."""
+    errors = np.random.default_rng(3).uniform(0, 2, ROWS)
+    errors[:4] = 7
+    table = NUMBERS.assign(p=NUMBERS["y"] + 8, q=NUMBERS["y"] + errors)
+    rule = ComparisonRule("mae", minimum_effect=minimum_effect)
+    decision = decide(regressor("q"), table, "y", champion=regressor("p"), rule=rule)
+    assert decision.passed
+    assert decision.reason.startswith("mae is better than that of the champion")
+    # Four rows do not gain 2, so they decide.
+    rule = ComparisonRule("mae", minimum_effect=2)
+    decision = decide(regressor("q"), table, "y", champion=regressor("p"), rule=rule)
+    assert not decision.passed
+    assert decision.reason.startswith("mae depends on too few rows")
 
 
 def test_a_reason_never_shows_two_equal_numbers_for_different_ones() -> None:

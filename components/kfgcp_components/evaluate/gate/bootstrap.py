@@ -1,27 +1,32 @@
 """Compare two models on the same rows with a paired bootstrap.
 
-`row_effects` says for each row how much it counts for the challenger. The bootstrap asks whether
-the mean of these effects is larger than 0. docs/decisions/0028-comparison-at-the-gate.md has the
+`group_effects` says for each row how much it counts for the challenger. The bootstrap asks whether
+the mean of these effects is larger than 0. For recall and balanced accuracy, each class is
+resampled on its own. docs/decisions/0028-comparison-at-the-gate.md has the
 simulations behind the following three rules:
 
 - The challenger must be better by two bootstraps. The percentile bootstrap compares the means of
   resamples. The studentized bootstrap also compares their deviations, and so corrects for effects
   that are skewed.
 - One more row takes part: a copy of the worst row for the challenger. A test set rarely has the
-  worst row that can come.
-- For losses without a limit, such as rmse, enough rows must count against the challenger. With a
-  few large errors, whether one of them is in the test set would decide.
+  worst row that can come. For metrics that are measured by class, the row is one that the champion
+  gets right and the challenger wrong, also if the test set has none.
+- For losses without a limit, such as rmse, enough rows must have an effect below the mean. With a
+  few large errors, whether one of them is in the test set would decide. A challenger that no row
+  counts against needs no such rows.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from kfgcp_components.evaluate.gate.effects import UNBOUNDED, RowValues, row_effects
+from kfgcp_components.evaluate.gate.effects import UNBOUNDED, group_effects
+from kfgcp_components.evaluate.gate.row_groups import RowGroup, RowValues
 from kfgcp_components.scoring import Predictions
 
 # This many drawn rows take 2 MB, which fits into the cache of a processor. Larger tables are
@@ -35,8 +40,8 @@ ROUNDING: Final = 1e-12
 # With up to this many different effects, it is enough to draw how often each one occurs.
 FEW_VALUES: Final = 64
 
-# A loss without a limit needs this many rows that count against the challenger.
-MINIMUM_OPPOSING_ROWS: Final = 10
+# A loss without a limit needs this many rows with an effect below the mean.
+MINIMUM_LOW_ROWS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,15 @@ class Comparison:
         lower_bound: the improvement is larger with the confidence 1 - alpha.
         p_value: the probability of such an improvement if the true one were not larger than the
             minimum effect.
-        opposing_rows: the effective number of rows that count against the challenger. A few rows
-            with large effects count like few rows. Infinite for a metric with limits.
+        low_rows: the effective number of rows with an effect below the mean. A few rows far below
+            the mean count like few rows. Infinite for a metric with limits, and if no row counts
+            against the challenger.
     """
 
     improvement: float
     lower_bound: float
     p_value: float
-    opposing_rows: float = math.inf
+    low_rows: float = math.inf
 
 
 def compare(
@@ -85,38 +91,39 @@ def compare(
     Raises:
         ValueError: the predictions are for different rows.
     """
-    effects = row_effects(champion, challenger, metric, minimum_effect)
-    if effects is None:
+    groups = group_effects(champion, challenger, metric, minimum_effect)
+    if groups is None:
         return Comparison(math.nan, math.nan, math.nan, math.nan)
-    excess_bound, p_value = bootstrap_mean(effects, alpha=alpha, resamples=resamples, seed=seed)
+    excess = sum(float(group.effects.mean()) for group in groups)
+    excess_bound, p_value = bootstrap_mean(groups, alpha=alpha, resamples=resamples, seed=seed)
     return Comparison(
-        improvement=float(effects.mean()) + minimum_effect,
+        improvement=excess + minimum_effect,
         lower_bound=excess_bound + minimum_effect,
         p_value=p_value,
-        opposing_rows=count_opposing_rows(effects) if metric in UNBOUNDED else math.inf,
+        low_rows=count_low_rows(groups[0].effects) if metric in UNBOUNDED else math.inf,
     )
 
 
 def is_shown_better(comparison: Comparison, alpha: float) -> bool:
     """Return whether a challenger is better by more than the minimum effect."""
-    has_enough_rows = comparison.opposing_rows >= MINIMUM_OPPOSING_ROWS
+    has_enough_rows = comparison.low_rows >= MINIMUM_LOW_ROWS
     return has_enough_rows and comparison.p_value <= alpha
 
 
-def count_opposing_rows(effects: RowValues) -> float:
-    """Return the effective number of rows below the mean.
+def count_low_rows(effects: RowValues) -> float:
+    """Return the effective number of rows with an effect below the mean.
 
     The number is that of Kish, Survey Sampling (1965), with the squared distances from the mean as
     weights: the squared sum of the weights divided by the sum of their squares. It is infinite if
-    no row is below the mean.
+    no effect is negative, because then no row counts against the challenger.
 
     Example:
-        >>> count_opposing_rows(np.array([1.0, 1.0, 1.0, -3.0]))
+        >>> count_low_rows(np.array([1.0, 1.0, 1.0, -3.0]))
         1.0
     """
+    rounding = ROUNDING * float(np.abs(effects).max())
     distances = np.minimum(effects - effects.mean(), 0)
-    largest = float(np.abs(effects).max())
-    if float(-distances.min()) <= ROUNDING * largest:
+    if float(effects.min()) >= -rounding or float(-distances.min()) <= rounding:
         return math.inf
     # Squares of squares of very small numbers would be 0.
     weights = np.square(distances / distances.min())
@@ -124,20 +131,26 @@ def count_opposing_rows(effects: RowValues) -> float:
 
 
 def bootstrap_mean(
-    effects: RowValues, *, alpha: float, resamples: int, seed: int
+    groups: Sequence[RowGroup], *, alpha: float, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """Return a lower bound of the mean effect, and the p-value of a mean that is not above 0.
+    """Return a lower bound of the sum of the mean effects, and the p-value of a sum not above 0.
 
-    The p-value is at most alpha exactly if the lower bound is above 0, apart from rounding.
+    Each group is resampled on its own. The p-value is at most alpha exactly if the lower bound is
+    above 0, apart from rounding.
     """
-    rows = np.append(effects, effects.min())
-    mean = float(rows.mean())
-    rounding = ROUNDING * float(np.abs(rows).max())
-    deviations = rows - mean
-    deviations[np.abs(deviations) <= rounding] = 0
-    spread = math.sqrt(float(np.square(deviations).mean()))
-    means, squares = _resample(deviations, resamples, np.random.default_rng(seed))
-    spreads = np.sqrt(np.maximum(squares - np.square(means), 0))
+    tables = _add_worst_row(groups)
+    mean = sum(float(rows.mean()) for rows in tables)
+    rounding = ROUNDING * max(float(np.abs(rows).max()) for rows in tables)
+    generator = np.random.default_rng(seed)
+    variance, variances, means = 0.0, np.zeros(resamples), np.zeros(resamples)
+    for rows in tables:
+        deviations = rows - rows.mean()
+        deviations[np.abs(deviations) <= rounding] = 0
+        variance += float(np.square(deviations).mean()) / len(rows)
+        group_means, group_squares = _resample(deviations, resamples, generator)
+        means += group_means
+        variances += np.maximum(group_squares - np.square(group_means), 0) / len(rows)
+    spread, spreads = math.sqrt(variance), np.sqrt(variances)
     # The table itself counts as one more resample, so the p-value is never 0.
     rank = max(math.floor(alpha * (resamples + 1) + ROUNDING) - 1, 0)
     percentile_p = (int((mean + means <= rounding).sum()) + 1) / (resamples + 1)
@@ -152,6 +165,18 @@ def bootstrap_mean(
     studentized_p = (int((ratios >= mean / spread - ROUNDING).sum()) + 1) / (resamples + 1)
     studentized_bound = mean - spread * float(np.sort(ratios)[-1 - rank])
     return min(percentile_bound, studentized_bound), max(percentile_p, studentized_p)
+
+
+def _add_worst_row(groups: Sequence[RowGroup]) -> list[RowValues]:
+    """Return the effects of each group, with one more row in the group where it matters most."""
+    tables = [group.effects for group in groups]
+    # How much one more worst row lowers the mean effect of each group.
+    drops = [
+        (group.effects.mean() - group.worst_effect) / (len(group.effects) + 1) for group in groups
+    ]
+    worst = int(np.argmax(drops))
+    tables[worst] = np.append(tables[worst], groups[worst].worst_effect)
+    return tables
 
 
 def _resample(

@@ -17,17 +17,21 @@ with dsl.If(gate.outputs["passed"] == True):
 The comparison is a paired bootstrap: the code computes for each row how much it counts for the
 challenger, and resamples these numbers. Two bootstraps must agree, percentile and studentized, and
 the p-value is the larger of both. One more row takes part: a copy of the worst row for the
-challenger. The challenger passes if the p-value is at most `alpha`. In simulations, also of
+challenger. For `balanced_accuracy`, `precision`, `recall` and `f1`, it is a row that the champion
+gets right and the challenger wrong. For `balanced_accuracy` and `recall`, each class is resampled
+on its own. The challenger passes if the p-value is at most `alpha`. In simulations, also of
 skewed errors, a model that is not better by more than `minimum_effect` passes with a probability
-below `alpha`. Decision 28 in `docs/decisions` has the figures and the limits.
+below `alpha`. For the metrics of small classes, exact sums over all tables show the same.
+Decision 28 in `docs/decisions` has the figures and the limits.
 
 A comparison fails where the test set says too little, and `reason` says why:
 
 - The test set has fewer than 30 rows.
 - A metric that is computed by class (`balanced_accuracy`, `precision`, `recall`, `f1`, `roc_auc`)
   has fewer than 10 rows of a class. For `precision`, the predictions of each class count too.
-- A few large errors decide. For `log_loss` and the metrics of regressors, the rows that count
-  against the challenger must weigh as much as 10 rows.
+- A few large errors decide. For `log_loss` and the metrics of regressors, the rows where the
+  challenger gains less than on average must weigh as much as 10 rows. This does not apply to a
+  challenger that gains at least `minimum_effect` on every row.
 
 A metric that is undefined, such as `roc_auc` on a test set with one class, fails. `reason` says so.
 

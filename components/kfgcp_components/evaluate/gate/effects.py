@@ -2,7 +2,7 @@
 
 The effects of all rows have the mean "improvement minus minimum effect". So the question whether
 one model is better becomes a question about the mean of one number for each row, and each model is
-measured only once.
+measured only once. Recall and balanced accuracy are sums of such means, one for each class.
 
 For a metric that is a mean over rows, such as accuracy or mae, the effect is the difference of the
 row. For other metrics it is the first-order effect, the influence function: Hampel, The influence
@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kfgcp_components.class_scores import ClassPredictions, Probabilities
+from kfgcp_components.evaluate.gate.class_effects import ratio_groups, recall_groups
+from kfgcp_components.evaluate.gate.row_groups import RowGroup, RowValues
 from kfgcp_components.number_scores import NumberPredictions
 from kfgcp_components.scoring import Predictions
 
-# One number for each row, shape (rows,).
-RowValues: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 # Losses without an upper limit: one row can outweigh all others.
@@ -63,10 +63,12 @@ class _Measured:
     effects: RowValues
 
 
-def row_effects(
+def group_effects(
     champion: Predictions, challenger: Predictions, metric: str, minimum_effect: float = 0.0
-) -> RowValues | None:
+) -> list[RowGroup] | None:
     """Return how much each row counts for the challenger. None where the metric is undefined.
+
+    For most metrics, all rows are one group.
 
     Args:
         champion: the predictions of the model in use.
@@ -87,8 +89,12 @@ def row_effects(
         effects = _number_effects(champion, challenger, metric, minimum_effect)
     else:
         assert isinstance(challenger, ClassPredictions)
+        if metric in ("recall", "balanced_accuracy"):
+            return recall_groups(champion, challenger, metric, minimum_effect)
+        if metric in ("precision", "f1"):
+            return ratio_groups(champion, challenger, metric, minimum_effect)
         effects = _class_effects(champion, challenger, metric) - minimum_effect
-    return effects if np.isfinite(effects).all() else None
+    return [RowGroup(effects, float(effects.min()))] if np.isfinite(effects).all() else None
 
 
 def _number_effects(
@@ -153,17 +159,6 @@ def _measure(predictions: ClassPredictions, metric: str) -> _Measured:
     truth, predicted = predictions.truth, predictions.predicted
     if metric == "accuracy":
         return _measure_mean((truth == predicted).astype(float))
-    if metric == "balanced_accuracy":
-        parts = [_recall(truth == code, predicted == code) for code in np.unique(truth)]
-        return _mean_of(parts)
-    if metric in _RATIOS:
-        measure = _RATIOS[metric]
-        if predictions.class_count == 2:
-            return measure(truth == 1, predicted == 1)
-        codes = np.unique(np.concatenate([truth, predicted]))
-        parts = [measure(truth == code, predicted == code) for code in codes]
-        # With more than two classes, an undefined value counts as 0.
-        return _mean_of([part if math.isfinite(part.value) else _zero(truth) for part in parts])
     if predictions.probabilities is None:
         return _undefined(len(truth))
     if metric == "log_loss":
@@ -184,35 +179,6 @@ def _mean_of(parts: list[_Measured]) -> _Measured:
 
 def _undefined(row_count: int) -> _Measured:
     return _Measured(math.nan, np.full(row_count, math.nan))
-
-
-def _zero(truth: npt.NDArray[np.int64]) -> _Measured:
-    return _Measured(0.0, np.zeros(len(truth)))
-
-
-def _ratio(numerator: RowValues, denominator: RowValues) -> _Measured:
-    """Measure a sum over rows divided by another sum over rows."""
-    mean = float(denominator.mean())
-    if mean == 0:
-        return _undefined(len(numerator))
-    value = float(numerator.mean()) / mean
-    return _Measured(value, (numerator - value * denominator) / mean)
-
-
-def _precision(is_true: Flags, is_predicted: Flags) -> _Measured:
-    return _ratio((is_true & is_predicted).astype(float), is_predicted.astype(float))
-
-
-def _recall(is_true: Flags, is_predicted: Flags) -> _Measured:
-    return _ratio((is_true & is_predicted).astype(float), is_true.astype(float))
-
-
-def _f1(is_true: Flags, is_predicted: Flags) -> _Measured:
-    both = is_true.astype(float) + is_predicted.astype(float)
-    return _ratio(2 * (is_true & is_predicted).astype(np.float64), both)
-
-
-_RATIOS: Final = {"precision": _precision, "recall": _recall, "f1": _f1}
 
 
 def _log_loss(predictions: ClassPredictions, probabilities: Probabilities) -> _Measured:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from kfgcp_components.evaluate.gate.bootstrap import (
-    MINIMUM_OPPOSING_ROWS,
+    MINIMUM_LOW_ROWS,
     Comparison,
     compare,
     is_shown_better,
@@ -210,11 +210,12 @@ def _describe(comparison: Comparison, metric: str, rule: ComparisonRule) -> str:
     if is_shown_better(comparison, rule.alpha):
         return f"{metric} is better than that of the champion ({numbers})"
     if comparison.p_value <= rule.alpha:
-        opposing_rows = next_to(comparison.opposing_rows, MINIMUM_OPPOSING_ROWS, digits=2)
+        low_rows = next_to(comparison.low_rows, MINIMUM_LOW_ROWS, digits=2)
         return (
-            f"{metric} depends on too few rows: the rows that count against the challenger weigh as"
-            f" much as {opposing_rows} rows, and at least {MINIMUM_OPPOSING_ROWS} are needed; use a"
-            f" larger test set, or a metric that large errors influence less ({numbers})"
+            f"{metric} depends on too few rows: the rows where the challenger gains less than on"
+            f" average weigh as much as {low_rows} rows, and at least {MINIMUM_LOW_ROWS} are"
+            " needed; use a larger test set, or a metric that large errors influence less"
+            f" ({numbers})"
         )
     return (
         f"it is not shown that {metric} is better than that of the champion {wanted_effect}"
