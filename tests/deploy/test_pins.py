@@ -237,6 +237,25 @@ def test_values_of_arguments_are_part_of_the_content(
     assert content() == content(VERSION="2")
 
 
+def test_the_platform_is_part_of_the_content_and_is_remembered(
+    project: Callable[..., None], home: Path
+) -> None:
+    project()
+
+    def read(platform: str | None = None) -> Image:
+        return Catalogue(kfgcp.Workspace.open().project, platform=platform).image("tabular")
+
+    plain = read()
+    other = read("linux/arm64")
+    assert (plain.platform, other.platform) == ("linux/amd64", "linux/arm64")
+    assert read("linux/amd64").content == plain.content != other.content
+    write_lock(home, {"tabular": Locked(other.content, platform="linux/arm64")})
+    assert read().content == other.content
+    # The image shop begins with the image tabular.
+    shop = Catalogue(kfgcp.Workspace.open().project).image("shop")
+    assert shop.platform == "linux/arm64"
+
+
 def test_from_another_image_of_the_project_is_refused(
     project: Callable[..., None], home: Path
 ) -> None:

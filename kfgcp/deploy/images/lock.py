@@ -18,7 +18,7 @@ FILE_NAME: Final = "images.lock"
 _HEAD: Final = (
     "# Written by `kfgcp images`. Commit this file, so that everybody runs the same images.\n"
 )
-_KEYS: Final = ("content", "registry", "digest", "base", "base_digest", "replaces")
+_KEYS: Final = ("content", "registry", "digest", "base", "base_digest", "replaces", "platform")
 _ARGUMENTS: Final = "arguments"
 _DIGESTS: Final = ("content", "digest", "base_digest")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -37,6 +37,7 @@ class Locked:
         registry: the image_registry that has the image, "" before it was pushed.
         replaces: the image of `ARG BASE` in the Dockerfile that `base` replaces, "" when it is
             `base` itself.
+        platform: the platform that the image is for, "" for `linux/amd64`.
         arguments: the values of `ARG` lines that the image was built with, by their names.
     """
 
@@ -46,6 +47,7 @@ class Locked:
     base_digest: str = ""
     registry: str = ""
     replaces: str = ""
+    platform: str = ""
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
