@@ -271,6 +271,32 @@ def test_from_another_image_of_the_project_is_refused(
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "COPY --from=tabular",
+        "COPY --chown=1 --from=tabular",
+        "RUN --mount=type=bind,from=tabular,target=/a",
+    ],
+)
+def test_files_from_another_image_of_the_project_are_refused(
+    project: Callable[..., None], home: Path, line: str
+) -> None:
+    project()
+    dockerfile = home / "shop" / "Dockerfile"
+    dockerfile.write_text(f"FROM python:3.12 AS tabular\nFROM scratch\n{line} /a /b\n")
+    kfgcp.Workspace.open().images.list("shop")
+    dockerfile.write_text(f"FROM scratch\n{line} /a /b\nFROM scratch AS tabular\n")
+    with pytest.raises(kfgcp.ConfigError) as caught:
+        kfgcp.Workspace.open().images.list("shop")
+    assert "=tabular" in caught.value.message
+    assert caught.value.message.endswith(", which Docker would look for in its own registry.")
+    assert caught.value.hint == (
+        "Begin it with: ARG BASE=tabular, then FROM ${BASE} AS source, and name that stage:"
+        " from=source"
+    )
+
+
 def test_a_stand_in_gets_it_with_a_note(project: Callable[..., None]) -> None:
     project(env='api_endpoint = "http://127.0.0.1:9"\nauth = "anonymous"')
     notes = kfgcp.Workspace.default().preview("pipe.py", env="dev").notes

@@ -11,7 +11,7 @@ from typing import Final
 from kfgcp.config import COMPONENT_IMAGES, COMPONENT_PREFIX, Project
 from kfgcp.deploy.images.component_files import read_component_context
 from kfgcp.deploy.images.context import Context, read_context
-from kfgcp.deploy.images.dockerfile import argument_names, default_base, fixed_parent
+from kfgcp.deploy.images.dockerfile import argument_names, default_base, fixed_image
 from kfgcp.deploy.images.lock import Locked, read_lock
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.settings import did_you_mean
@@ -224,7 +224,7 @@ class Catalogue:
         text = context.dockerfile_text()
         locked = self.locked.get(name)
         default = default_base(text)
-        self._refuse_fixed_parent(name, text, context)
+        self._refuse_fixed_image(text, context)
         base, base_digest = default, ""
         platform = self._choose_platform(locked)
         base_image = default if default in self.names else None
@@ -264,14 +264,18 @@ class Catalogue:
         locked_platform = locked.platform if locked is not None else ""
         return self._platform or locked_platform or DEFAULT_PLATFORM
 
-    def _refuse_fixed_parent(self, name: str, text: str, context: Context) -> None:
-        parent = fixed_parent(text, self.names)
-        if parent:
-            raise ConfigError(
-                f"{context.where}: the Dockerfile has FROM {parent}, which Docker would look for in"
-                " its own registry.",
-                hint=f"Begin it with: ARG BASE={parent}, then FROM ${{BASE}}",
-            )
+    def _refuse_fixed_image(self, text: str, context: Context) -> None:
+        fixed = fixed_image(text, self.names)
+        if fixed is None:
+            return
+        hint = f"Begin it with: ARG BASE={fixed.name}, then FROM ${{BASE}}"
+        if not fixed.line.startswith("FROM"):
+            hint += " AS source, and name that stage: from=source"
+        raise ConfigError(
+            f"{context.where}: the Dockerfile has {fixed.line}, which Docker would look for in its"
+            " own registry.",
+            hint=hint,
+        )
 
     def _choose_arguments(self, text: str, locked: Locked | None) -> dict[str, str]:
         """Return the arguments of an image: the given ones, else those of images.lock."""
