@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from requests import ConnectionError, ReadTimeout
 
-from kfgcp.deploy.images.lock import read_lock
+from kfgcp import Workspace
+from kfgcp.deploy.images.docker_images import DockerImages
+from kfgcp.deploy.images.lock import Locked, read_lock, write_lock
 from kfgcp.errors import Unreachable
 from kfgcp.services.docker_engine import engine_errors
 from kfgcp_command import Command
@@ -134,6 +136,24 @@ def test_a_lock_that_is_lost_is_written_again_from_the_registry(
     assert locked.code == 0, locked.err
     assert (home / "images.lock").read_text() == lock
     assert "kfgcp images push" not in locked.err
+
+
+def test_a_push_during_a_lock_stays_recorded(
+    project: Callable[..., None], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project("docker.acme.example/ml")
+    pushed = Locked("sha256:" + "a" * 64, "sha256:" + "b" * 64)
+
+    def push_another(docker: DockerImages, image: str) -> None:
+        if "/shop:" in image:
+            write_lock(home, {"web": pushed})
+
+    monkeypatch.setattr(DockerImages, "registry_digest", push_another)
+
+    Workspace.open().images.lock("shop")
+
+    assert set(read_lock(home)) == {"shop", "web"}
+    assert read_lock(home)["web"] == pushed
 
 
 def test_a_changed_file_needs_a_new_push(

@@ -17,7 +17,7 @@ from kfgcp.deploy.images.catalogue import (
     content_tag,
 )
 from kfgcp.deploy.images.dockerfile import BASE, argument_names
-from kfgcp.deploy.images.lock import Locked, read_lock, write_lock
+from kfgcp.deploy.images.lock import Locked, update_lock
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.model import JsonValue
 from kfgcp.settings import did_you_mean
@@ -116,15 +116,15 @@ class Images:
         catalogue = _open_catalogue(project, names, {}, platform)
         with _open_docker(_ignore_line) as docker:
             catalogue = _resolve_bases(catalogue, names, docker, base, newest=True)
-            infos = []
-            for image in _with_parents(catalogue, names):
+            entries = {}
+            images = _with_parents(catalogue, names)
+            for image in images:
                 digest = None
                 if project.image_registry is not None:
                     digest = docker.registry_digest(image.tagged)
-                catalogue.locked[image.name] = _lock_entry(image, digest or "")
-                infos.append(_describe(_with_entry(catalogue, image), "locked"))
-        write_lock(project.root, catalogue.locked)
-        return infos
+                entries[image.name] = _lock_entry(image, digest or "")
+        locked = update_lock(project.root, project.home, entries, catalogue.locked)
+        return [_describe(replace(image, locked=locked[image.name]), "locked") for image in images]
 
     def build(
         self,
@@ -357,17 +357,11 @@ def _with_parents(catalogue: Catalogue, names: Sequence[str]) -> Sequence[Image]
 
 
 def _record(project: Project, image: Image, digest: str, action: str) -> ImageInfo:
-    """Write an image to images.lock, and return it as it is then.
-
-    The file is read again, because another command may have changed it during a long build.
-    """
-    entry = _lock_entry(image, digest)
-    write_lock(project.root, {**read_lock(project.root), image.name: entry})
-    return _describe(replace(image, locked=entry), action)
-
-
-def _with_entry(catalogue: Catalogue, image: Image) -> Image:
-    return replace(image, locked=catalogue.locked[image.name])
+    """Write an image to images.lock, and return it as it is then."""
+    entries = {image.name: _lock_entry(image, digest)}
+    previous = {} if image.locked is None else {image.name: image.locked}
+    locked = update_lock(project.root, project.home, entries, previous)
+    return _describe(replace(image, locked=locked[image.name]), action)
 
 
 def _lock_entry(image: Image, digest: str) -> Locked:
