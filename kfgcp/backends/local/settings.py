@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfgcp import file_uris
-from kfgcp.engine.data_folders import is_for_data_only
+from kfgcp.data_folders import is_for_data_only
 from kfgcp.errors import ConfigError
 from kfgcp.settings import BackendSettings
 from kfgcp.translation_tables import Form

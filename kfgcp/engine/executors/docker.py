@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kfgcp import file_uris, private
+from kfgcp.data_folders import is_for_data_only
 from kfgcp.engine import orphans
-from kfgcp.engine.data_folders import is_for_data_only
 from kfgcp.engine.executors import container_credentials as credentials
 from kfgcp.engine.executors import ownership
 from kfgcp.engine.executors.base import Attempt, AttemptEnded, Command, Containers, Emit
