@@ -134,6 +134,7 @@ class Engine:
                 layout.home,
                 folders=tuple(settings.container_folders),
                 network=settings.container_network,
+                project_root=settings.project_root,
             ),
             submit_dir=settings.submit_dir,
             run_id=layout.run_id,

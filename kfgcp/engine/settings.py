@@ -25,6 +25,7 @@ class EngineSettings:
         container_credentials: whether containers get the Google credentials of this machine.
         container_folders: the absolute paths of folders that containers may write to.
         container_network: the network of containers. Empty for the default one.
+        project_root: the folder of kfgcp.toml. Empty when it is not known.
         buckets: the addresses of object stores, and how long an answer may take.
         secrets: where the secrets of the environment are, by their names.
     """
@@ -36,5 +37,6 @@ class EngineSettings:
     container_credentials: bool = False
     container_folders: Sequence[str] = ()
     container_network: str = ""
+    project_root: str = ""
     buckets: BucketSettings = DEFAULTS
     secrets: Mapping[str, Secret] = field(default_factory=dict)

@@ -24,8 +24,8 @@ def unpinned_image(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "P131",
     Severity.NOTE,
-    "the image {image} of {component} {reason}: {env} is a stand-in and runs it anyway, but a"
-    " service would refuse the run",
+    "the image {image} of {component} {reason}: {env} has an address of this machine, where a"
+    " stand-in runs it, but a service behind this address would refuse it",
     hint="{action}",
     needs_target=True,
 )

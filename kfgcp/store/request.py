@@ -35,6 +35,7 @@ class StoredRequest:
             write to.
         container_network: the network of the containers of a local run. Empty for the default
             network of the Docker engine.
+        project_root: the folder of kfgcp.toml of a local run. Empty when it is not known.
         pipeline_root: where a local run writes its outputs. Empty when that is the state folder.
         buckets: where the buckets of a local run are, in the form of `BucketSettings.to_dict`.
         translation: what was translated for the backend, in the form of
@@ -54,6 +55,7 @@ class StoredRequest:
     container_credentials: bool = False
     container_folders: Sequence[str] = ()
     container_network: str = ""
+    project_root: str = ""
     pipeline_root: str = ""
     buckets: Mapping[str, Any] = field(default_factory=dict)
     translation: Sequence[Mapping[str, JsonValue]] = ()
@@ -76,6 +78,7 @@ class StoredRequest:
             "container_credentials": self.container_credentials,
             "container_folders": list(self.container_folders),
             "container_network": self.container_network,
+            "project_root": self.project_root,
             "pipeline_root": self.pipeline_root,
             "buckets": dict(self.buckets),
             "translation": [dict(change) for change in self.translation],
@@ -110,6 +113,7 @@ class StoredRequest:
             container_credentials=stored.get("container_credentials", False),
             container_folders=tuple(stored.get("container_folders") or ()),
             container_network=stored.get("container_network", ""),
+            project_root=stored.get("project_root", ""),
             pipeline_root=stored.get("pipeline_root", ""),
             buckets=stored.get("buckets", {}),
             translation=tuple(stored.get("translation") or ()),

@@ -1,5 +1,6 @@
 """The files that an image is built from: their digest, and the archive for Docker."""
 
+import errno
 import io
 import os
 import tarfile
@@ -122,6 +123,42 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         read(tmp_path / "gone")
     with pytest.raises(ConfigError, match=r"\[image.shop\]: the Dockerfile .*/Dockerfile"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(("function", "path"), [("scandir", "src"), ("stat", "src/a.py")])
+def test_what_cannot_be_read_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, function: str, path: str
+) -> None:
+    call_system = getattr(os, function)
+
+    def refuse(name: str | Path, **options: bool) -> object:
+        if Path(name) == folder / path and options.get("follow_symlinks") is not True:
+            raise PermissionError(errno.EACCES, "Permission denied", str(name))
+        return call_system(name, **options)
+
+    # Root may read everything, so the system refuses nothing when root runs this test.
+    monkeypatch.setattr(os, function, refuse)
+    with pytest.raises(ConfigError) as caught:
+        read(folder)
+    assert caught.value.message == (
+        f"kfgcp.toml [image.shop]: {folder / path} cannot be read: Permission denied."
+    )
+    assert ".dockerignore" in caught.value.hint
+
+
+def test_a_folder_that_cannot_be_read_may_be_ignored(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".dockerignore").write_text("src\n")
+    scan = os.scandir
+
+    def refuse(name: str) -> object:
+        if Path(name) == folder / "src":
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return scan(name)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert set(read(folder).entries) == {"Dockerfile", ".dockerignore"}
 
 
 def test_a_pattern_that_is_not_valid_is_named(folder: Path) -> None:

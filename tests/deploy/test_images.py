@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from requests import ConnectionError, ReadTimeout
 
-from kfgcp.deploy.images.lock import read_lock
+from kfgcp import Workspace
+from kfgcp.deploy.images.docker_images import DockerImages
+from kfgcp.deploy.images.lock import Locked, read_lock, write_lock
 from kfgcp.errors import Unreachable
 from kfgcp.services.docker_engine import engine_errors
 from kfgcp_command import Command
@@ -136,6 +138,24 @@ def test_a_lock_that_is_lost_is_written_again_from_the_registry(
     assert "kfgcp images push" not in locked.err
 
 
+def test_a_push_during_a_lock_stays_recorded(
+    project: Callable[..., None], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project("docker.acme.example/ml")
+    pushed = Locked("sha256:" + "a" * 64, "sha256:" + "b" * 64)
+
+    def push_another(docker: DockerImages, image: str) -> None:
+        if "/shop:" in image:
+            write_lock(home, {"web": pushed})
+
+    monkeypatch.setattr(DockerImages, "registry_digest", push_another)
+
+    Workspace.open().images.lock("shop")
+
+    assert set(read_lock(home)) == {"shop", "web"}
+    assert read_lock(home)["web"] == pushed
+
+
 def test_a_changed_file_needs_a_new_push(
     project: Callable[..., None],
     kfgcp: Command,
@@ -150,6 +170,55 @@ def test_a_changed_file_needs_a_new_push(
     locked = kfgcp("images", "lock", "shop")
     assert "next: kfgcp images push" in locked.err
     assert read_lock(home)["shop"].digest == ""
+
+
+def test_an_image_for_another_platform_is_built_and_remembered(
+    project: Callable[..., None], kfgcp: Command, docker: "DockerClient", home: Path
+) -> None:
+    project()
+    # Without RUN lines, no emulation is needed.
+    (home / "shop" / "Dockerfile").write_text(f"FROM scratch\nCOPY . /shop\nLABEL test={home}\n")
+    (home / "web" / "Dockerfile").write_text("ARG BASE=shop\nFROM ${BASE}\nCOPY . /web\n")
+
+    plain = kfgcp("images", "build", "web", "--json")
+    other = kfgcp("images", "build", "web", "--platform", "linux/arm64", "--json")
+    again = kfgcp("images", "build", "web", "--json")
+
+    assert [result.code for result in (plain, other, again)] == [0, 0, 0], other.err
+    processors = [_processors(docker, result.json) for result in (plain, other)]
+    assert processors == [["amd64", "amd64"], ["arm64", "arm64"]]
+    assert [image["action"] for image in other.json] == ["built", "built"]
+    assert [image["action"] for image in again.json] == ["found", "found"]
+    assert again.json[1]["content"] == other.json[1]["content"] != plain.json[1]["content"]
+    assert read_lock(home)["shop"].platform == "linux/arm64"
+
+
+def _processors(docker: "DockerClient", images: list[dict[str, str]]) -> list[str]:
+    return [docker.images.get(image["reference"]).attrs["Architecture"] for image in images]
+
+
+def test_a_base_of_another_platform_is_one_line(
+    project: Callable[..., None], kfgcp: Command, docker: "DockerClient", home: Path
+) -> None:
+    project()
+    result = kfgcp("images", "build", "shop", "--platform", "linux/s390x")
+    assert result.code == 5
+    images = docker.images.list(filters={"label": f"test={home}"})
+    assert [image.tags for image in images if image.tags] == []
+    (line,) = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: The image shop cannot be built: ")
+    assert not (home / "images.lock").exists()
+
+
+@pytest.mark.parametrize("platform", ["arm64", "linux/", "", "linux/arm64,linux/amd64"])
+def test_a_platform_that_is_not_one_is_a_usage_error(
+    project: Callable[..., None], kfgcp: Command, platform: str
+) -> None:
+    project()
+    result = kfgcp("images", "build", "shop", "--platform", platform)
+    assert result.code == 2
+    assert f"The platform {platform!r} is not a system and a processor." in result.err
+    assert "hint: Write it as Docker does: --platform linux/arm64" in result.err
 
 
 def test_a_dockerfile_that_fails_is_one_line(

@@ -1,11 +1,12 @@
 """images.lock: what is written can be read, and a damaged file is one line."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from kfgcp.deploy.images.lock import Locked, read_lock, write_lock
+from kfgcp.deploy.images.lock import Locked, read_lock, update_lock, write_lock
 from kfgcp.errors import ConfigError
 
 CONTENT = "sha256:" + "a" * 64
@@ -73,3 +74,30 @@ def test_a_file_that_cannot_be_written_stays(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"images\.lock cannot be written"):
         write_lock(tmp_path, {})
     assert stat.S_ISDIR((tmp_path / "images.lock").stat().st_mode)
+
+
+def test_commands_at_the_same_time_keep_the_entries_of_each_other(tmp_path: Path) -> None:
+    names = [f"image-{number}" for number in range(40)]
+
+    def record(name: str) -> None:
+        update_lock(tmp_path, tmp_path / ".kfgcp", {name: Locked(CONTENT)}, {})
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(record, names))
+
+    assert set(read_lock(tmp_path)) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("previous", "expected"), [(Locked(CONTENT), DIGEST), (Locked(CONTENT, DIGEST), "")]
+)
+def test_a_digest_that_another_command_wrote_meanwhile_stays(
+    tmp_path: Path, previous: Locked, expected: str
+) -> None:
+    write_lock(tmp_path, {"shop": Locked(CONTENT, DIGEST)})
+
+    entries = {"shop": Locked(CONTENT)}
+    written = update_lock(tmp_path, tmp_path / ".kfgcp", entries, {"shop": previous})
+
+    assert written == read_lock(tmp_path)
+    assert written["shop"].digest == expected

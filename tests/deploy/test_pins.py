@@ -237,6 +237,25 @@ def test_values_of_arguments_are_part_of_the_content(
     assert content() == content(VERSION="2")
 
 
+def test_the_platform_is_part_of_the_content_and_is_remembered(
+    project: Callable[..., None], home: Path
+) -> None:
+    project()
+
+    def read(platform: str | None = None) -> Image:
+        return Catalogue(kfgcp.Workspace.open().project, platform=platform).image("tabular")
+
+    plain = read()
+    other = read("linux/arm64")
+    assert (plain.platform, other.platform) == ("linux/amd64", "linux/arm64")
+    assert read("linux/amd64").content == plain.content != other.content
+    write_lock(home, {"tabular": Locked(other.content, platform="linux/arm64")})
+    assert read().content == other.content
+    # The image shop begins with the image tabular.
+    shop = Catalogue(kfgcp.Workspace.open().project).image("shop")
+    assert shop.platform == "linux/arm64"
+
+
 def test_from_another_image_of_the_project_is_refused(
     project: Callable[..., None], home: Path
 ) -> None:
@@ -249,6 +268,32 @@ def test_from_another_image_of_the_project_is_refused(
         kfgcp.Workspace.open().images.list("shop")
     assert caught.value.message.startswith(
         "kfgcp.toml [image.shop]: the Dockerfile has FROM tabular, which"
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "COPY --from=tabular",
+        "COPY --chown=1 --from=tabular",
+        "RUN --mount=type=bind,from=tabular,target=/a",
+    ],
+)
+def test_files_from_another_image_of_the_project_are_refused(
+    project: Callable[..., None], home: Path, line: str
+) -> None:
+    project()
+    dockerfile = home / "shop" / "Dockerfile"
+    dockerfile.write_text(f"FROM python:3.12 AS tabular\nFROM scratch\n{line} /a /b\n")
+    kfgcp.Workspace.open().images.list("shop")
+    dockerfile.write_text(f"FROM scratch\n{line} /a /b\nFROM scratch AS tabular\n")
+    with pytest.raises(kfgcp.ConfigError) as caught:
+        kfgcp.Workspace.open().images.list("shop")
+    assert "=tabular" in caught.value.message
+    assert caught.value.message.endswith(", which Docker would look for in its own registry.")
+    assert caught.value.hint == (
+        "Begin it with: ARG BASE=tabular, then FROM ${BASE} AS source, and name that stage:"
+        " from=source"
     )
 
 

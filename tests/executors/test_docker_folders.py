@@ -38,6 +38,25 @@ def pipeline(folder: str = "models", text: str = "first"):
     look(name=text)
 """
 
+REPLACE = """
+from kfp import dsl
+
+@dsl.component(install_kfp_package=False)
+def replace(target: str) -> str:
+    import os
+    os.symlink(target, os.path.join(os.environ["KFGCP_SUBMIT_DIR"], "models"))
+    return "models"
+
+@dsl.container_component
+def write(folder: str):
+    script = 'cd "$KFGCP_SUBMIT_DIR/$0" && echo a >> notes'
+    return dsl.ContainerSpec(image={image!r}, command=["sh", "-c", script], args=[folder])
+
+@dsl.pipeline(name="replace")
+def pipeline(target: str):
+    write(folder=replace(target=target).output)
+"""
+
 
 @pytest.fixture
 def image_of_user(docker: object) -> str:
@@ -117,6 +136,45 @@ def test_the_project_and_the_state_folder_are_not_writable(
 
     with pytest.raises(ConfigError, match="container_folders cannot have"):
         execute(source(IMAGE))
+
+
+@pytest.mark.parametrize("target", [".kfgcp", ".kfgcp/artifacts", ".", "..", "link-to-state"])
+def test_a_link_to_the_project_or_the_state_folder_is_not_writable(
+    execute: Execute, home: Path, docker: object, target: str
+) -> None:
+    (home / "kfgcp.toml").write_text(MODELS)
+    (home / "link-to-state").symlink_to(".kfgcp")
+    (home / "models").symlink_to(target)
+
+    with pytest.raises(ConfigError, match="container_folders cannot have 'models'"):
+        execute(source(IMAGE))
+
+
+def test_a_folder_may_be_a_link_to_data(
+    execute: Execute, home: Path, tmp_path_factory: pytest.TempPathFactory, image_of_user: str
+) -> None:
+    data = tmp_path_factory.mktemp("data")
+    (home / "kfgcp.toml").write_text(MODELS)
+    (home / "models").symlink_to(data)
+
+    run = execute(source(image_of_user))
+
+    assert run.state is RunState.SUCCEEDED, run.error
+    assert (data / "a" / "b" / "notes").read_text() == "first\n"
+
+
+@pytest.mark.parametrize("target", [".kfgcp", "."])
+def test_a_folder_that_becomes_a_link_during_the_run_is_not_writable(
+    execute: Execute, home: Path, docker: object, target: str
+) -> None:
+    (home / "kfgcp.toml").write_text(MODELS)
+
+    run = execute(REPLACE.format(image=IMAGE), params={"target": target})
+
+    assert run.state is RunState.FAILED
+    (task,) = [task for task in run.tasks if task.path == "write"]
+    assert "of container_folders leads to the project or to the state folder now" in str(task.error)
+    assert not list(home.rglob("notes"))
 
 
 def test_containers_without_a_network(execute: Execute, home: Path, docker: object) -> None:

@@ -60,6 +60,7 @@ def test_a_request_comes_back(store: Store, make_run: MakeRun) -> None:
         container_credentials=True,
         container_folders=("/home/ann/models",),
         container_network="none",
+        project_root="/home/ann",
         pipeline_root="gs://acme",
         buckets={"s3_region": "eu"},
     )

@@ -21,6 +21,7 @@ LAYERS = [
             "cron",
             "cron_services",
             "cross_site",
+            "data_folders",
             "deadlines",
             "errors",
             "installation",

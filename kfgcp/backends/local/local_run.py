@@ -59,6 +59,7 @@ class LocalRun:
             container_credentials=request.container_credentials,
             container_folders=request.container_folders,
             container_network=request.container_network,
+            project_root=request.project_root,
             buckets=BucketSettings.from_dict(request.buckets),
             secrets=read_stored_secrets(request.secrets),
         )

@@ -440,6 +440,7 @@ class LocalBackend:
             container_credentials=self._settings.container_credentials,
             container_folders=self._settings.writable_folders(self._project_root, self._home),
             container_network=self._settings.container_network or "",
+            project_root=str(self._project_root),
             pipeline_root=root,
             buckets=BucketSettings.of_environment(self._env).to_dict(),
             secrets=self._secret_places,

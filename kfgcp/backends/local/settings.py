@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfgcp import file_uris
+from kfgcp.data_folders import is_for_data_only
 from kfgcp.errors import ConfigError
 from kfgcp.settings import BackendSettings
 from kfgcp.translation_tables import Form
@@ -53,13 +54,13 @@ class LocalSettings(BackendSettings):
 
         Raises:
             ConfigError: a folder contains the project or the state folder, or is inside the state
-                folder. A container that may write there could change what kfgcp runs and records.
+                folder, perhaps through a link. A container that may write there could change what
+                kfgcp runs and records.
         """
         folders = []
         for name in self.container_folders:
             folder = Path(os.path.normpath(root / file_uris.to_path(name)))
-            contains = root.is_relative_to(folder) or home.is_relative_to(folder)
-            if contains or folder.is_relative_to(home):
+            if not is_for_data_only(folder, root, home):
                 raise ConfigError(
                     f"container_folders cannot have {name!r}, which is not a folder for data only.",
                     hint='Name a folder inside the project: container_folders = ["models"]',

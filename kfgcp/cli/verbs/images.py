@@ -20,6 +20,11 @@ _base = click.option(
     metavar="IMAGE",
     help="Begin with this image: the named images, or those of kfgcp. images.lock remembers it.",
 )
+_platform = click.option(
+    "--platform",
+    metavar="SYSTEM/PROCESSOR",
+    help="The platform of the images; linux/amd64 by default. images.lock remembers it.",
+)
 _network = click.option("--network", metavar="NAME", help="The network of RUN lines, such as host.")
 
 
@@ -48,7 +53,7 @@ _arguments = click.option(
 
 def _build_options(command: Callable[P, R]) -> Callable[P, R]:
     """Give a command the options of builds."""
-    for option in (options.as_json, _network, _arguments, _base):
+    for option in (options.as_json, _platform, _network, _arguments, _base):
         command = option(command)
     return command
 
@@ -88,14 +93,21 @@ def list_(workspace: Workspace, names: tuple[str, ...], as_json: bool) -> None:
 )
 @_names
 @_base
+@_platform
 @options.as_json
 @options.workspace
-def lock(workspace: Workspace, names: tuple[str, ...], base: str | None, as_json: bool) -> None:
+def lock(
+    workspace: Workspace,
+    names: tuple[str, ...],
+    base: str | None,
+    platform: str | None,
+    as_json: bool,
+) -> None:
     """Write the digests that base images and images have now to images.lock.
 
     A newer base image changes the content of an image, so the image must be pushed again.
     """
-    images = workspace.images.lock(*names, base=base)
+    images = workspace.images.lock(*names, base=base, platform=platform)
     _print(images, as_json)
     if not as_json and any(not image.digest for image in images):
         output.hint("kfgcp images push")
@@ -114,6 +126,7 @@ def build(
     base: str | None,
     arguments: dict[str, str],
     network: str | None,
+    platform: str | None,
     as_json: bool,
 ) -> None:
     """Build images with Docker, for runs on this machine with --executor docker.
@@ -121,7 +134,12 @@ def build(
     An image that this machine has is not built again. The output of Docker goes to stderr.
     """
     images = workspace.images.build(
-        *names, base=base, arguments=arguments, network=network, log=_print_line
+        *names,
+        base=base,
+        arguments=arguments,
+        network=network,
+        platform=platform,
+        log=_print_line,
     )
     _print(images, as_json)
 
@@ -139,6 +157,7 @@ def push(
     base: str | None,
     arguments: dict[str, str],
     network: str | None,
+    platform: str | None,
     as_json: bool,
 ) -> None:
     """Build images and push them to image_registry, and write their digests to images.lock.
@@ -146,7 +165,12 @@ def push(
     An image that the registry has is neither built nor pushed.
     """
     images = workspace.images.push(
-        *names, base=base, arguments=arguments, network=network, log=_print_line
+        *names,
+        base=base,
+        arguments=arguments,
+        network=network,
+        platform=platform,
+        log=_print_line,
     )
     _print(images, as_json)
 

@@ -11,13 +11,16 @@ from typing import Final
 from kfgcp.config import COMPONENT_IMAGES, COMPONENT_PREFIX, Project
 from kfgcp.deploy.images.component_files import read_component_context
 from kfgcp.deploy.images.context import Context, read_context
-from kfgcp.deploy.images.dockerfile import argument_names, default_base, fixed_parent
+from kfgcp.deploy.images.dockerfile import argument_names, default_base, fixed_image
 from kfgcp.deploy.images.lock import Locked, read_lock
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.settings import did_you_mean
 
 # The number of digits of a content in a tag.
 TAG_DIGITS: Final = 12
+
+# The default nodes of Vertex AI and of GKE have this platform.
+DEFAULT_PLATFORM: Final = "linux/amd64"
 
 # Arguments that say how a build reaches the network. They do not change what is built, they differ
 # between machines, and their values can have passwords. So they are not part of a content. The
@@ -57,6 +60,7 @@ class Image:
         registry: the image_registry of the project, "" without one.
         default_base: the image of `ARG BASE` in the Dockerfile, "" without such a line.
         arguments: the values of `ARG` lines that are part of the content, by their names.
+        platform: the system and the processor that the image is for: `linux/amd64`.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Image:
     registry: str = ""
     default_base: str = ""
     arguments: Mapping[str, str] = field(default_factory=dict)
+    platform: str = DEFAULT_PLATFORM
 
     @property
     def tag(self) -> str:
@@ -122,6 +127,7 @@ class Catalogue:
             images.lock.
         arguments: values of `ARG` lines. They replace those of images.lock.
         contexts: image -> what it is built from, for images that were read before.
+        platform: the platform of the images, None for those of images.lock.
 
     Raises:
         ConfigError: images.lock is not valid.
@@ -133,17 +139,19 @@ class Catalogue:
         bases: Mapping[str, tuple[str, str]] | None = None,
         arguments: Mapping[str, str] | None = None,
         contexts: Mapping[str, Context] | None = None,
+        platform: str | None = None,
     ) -> None:
         self._project = project
         self._bases = bases or {}
         self._arguments = arguments or {}
+        self._platform = platform
         self.locked = read_lock(project.root)
         self._images: dict[str, Image] = {}
         self._contexts: dict[str, Context] = dict(contexts or {})
 
     def with_bases(self, bases: Mapping[str, tuple[str, str]]) -> Catalogue:
         """Return a catalogue with other bases. Files that were read are not read again."""
-        return Catalogue(self._project, bases, self._arguments, self._contexts)
+        return Catalogue(self._project, bases, self._arguments, self._contexts, self._platform)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -216,13 +224,15 @@ class Catalogue:
         text = context.dockerfile_text()
         locked = self.locked.get(name)
         default = default_base(text)
-        self._refuse_fixed_parent(name, text, context)
+        self._refuse_fixed_image(text, context)
         base, base_digest = default, ""
+        platform = self._choose_platform(locked)
         base_image = default if default in self.names else None
         if base_image is not None:
             # The content of that image includes its own base, so no registry has to be asked.
             parent = self._image(base_image, users + (name,))
             base, base_digest = parent.tagged, parent.content
+            platform = parent.platform
         elif name in self._bases:
             base, base_digest = self._bases[name]
         elif locked is not None and locked.base and (locked.replaces or locked.base) == default:
@@ -230,6 +240,7 @@ class Catalogue:
         arguments = self._choose_arguments(text, locked)
         # The name of the registry is left out: another registry does not make another image.
         identity = f"kfgcp-image 1\n{base_image or base}\n{base_digest}\n{context.digest}\n"
+        identity += f"platform {platform}\n"
         for argument in sorted(arguments):
             identity += f"argument {argument} {json.dumps(arguments[argument])}\n"
         content = f"sha256:{hashlib.sha256(identity.encode()).hexdigest()}"
@@ -245,16 +256,26 @@ class Catalogue:
             registry=self._project.image_registry or "",
             default_base=default,
             arguments=arguments,
+            platform=platform,
         )
 
-    def _refuse_fixed_parent(self, name: str, text: str, context: Context) -> None:
-        parent = fixed_parent(text, self.names)
-        if parent:
-            raise ConfigError(
-                f"{context.where}: the Dockerfile has FROM {parent}, which Docker would look for in"
-                " its own registry.",
-                hint=f"Begin it with: ARG BASE={parent}, then FROM ${{BASE}}",
-            )
+    def _choose_platform(self, locked: Locked | None) -> str:
+        """Return the platform of an image that does not begin with another one of the project."""
+        locked_platform = locked.platform if locked is not None else ""
+        return self._platform or locked_platform or DEFAULT_PLATFORM
+
+    def _refuse_fixed_image(self, text: str, context: Context) -> None:
+        fixed = fixed_image(text, self.names)
+        if fixed is None:
+            return
+        hint = f"Begin it with: ARG BASE={fixed.name}, then FROM ${{BASE}}"
+        if not fixed.line.startswith("FROM"):
+            hint += " AS source, and name that stage: from=source"
+        raise ConfigError(
+            f"{context.where}: the Dockerfile has {fixed.line}, which Docker would look for in its"
+            " own registry.",
+            hint=hint,
+        )
 
     def _choose_arguments(self, text: str, locked: Locked | None) -> dict[str, str]:
         """Return the arguments of an image: the given ones, else those of images.lock."""

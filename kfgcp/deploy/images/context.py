@@ -192,7 +192,8 @@ def read_context(folder: Path, dockerfile: Path, where: str, home: Path | None =
         )
     entries: dict[str, Entry] = {}
     size = 0
-    for path, entry in _walk(folder, _read_ignore_file(folder, dockerfile, where), home):
+    ignore = _read_ignore_file(folder, dockerfile, where)
+    for path, entry in _walk(folder, ignore, home, where):
         entries[path] = entry
         size += entry.size
         if size > MAX_BYTES:
@@ -237,9 +238,20 @@ def _read_ignore_file(folder: Path, dockerfile: Path, where: str) -> Dockerignor
     return Dockerignore(())
 
 
-def _walk(folder: Path, ignore: Dockerignore, home: Path | None) -> Iterator[tuple[str, Entry]]:
-    """Yield the files and links of a folder with their paths. Empty folders are left out."""
-    for parent, folders, files in os.walk(folder):
+def _walk(
+    folder: Path, ignore: Dockerignore, home: Path | None, where: str
+) -> Iterator[tuple[str, Entry]]:
+    """Yield the files and links of a folder with their paths. Empty folders are left out.
+
+    Raises:
+        ConfigError: a folder or file cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise _unreadable(error, where)
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
         kept_folders = []
         for name in sorted(folders):
             file = Path(parent, name)
@@ -255,17 +267,30 @@ def _walk(folder: Path, ignore: Dockerignore, home: Path | None) -> Iterator[tup
             file = Path(parent, name)
             path = file.relative_to(folder).as_posix()
             if name not in _ALWAYS_IGNORED and not ignore.matches(path):
-                entry = _read_entry(file)
+                entry = _read_entry(file, where)
                 if entry is not None:
                     yield path, entry
 
 
-def _read_entry(file: Path) -> Entry | None:
-    """Return the entry of a file or link, None for a socket, a device or a file that is gone."""
+def _unreadable(error: OSError, where: str) -> ConfigError:
+    return ConfigError(
+        f"{where}: {error.filename} cannot be read: {error.strerror}.",
+        hint="Change its rights, or name it in .dockerignore when the image does not need it.",
+    )
+
+
+def _read_entry(file: Path, where: str) -> Entry | None:
+    """Return the entry of a file or link, None for a socket, a device or a file that is gone.
+
+    Raises:
+        ConfigError: the folder of the file cannot be entered.
+    """
     try:
         status = file.lstat()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unreadable(error, where) from None
     if stat.S_ISLNK(status.st_mode):
         return Entry(file, link=os.readlink(file))
     if not stat.S_ISREG(status.st_mode):

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from kfgcp.deploy.images.catalogue import Image
+from kfgcp.deploy.images.catalogue import DEFAULT_PLATFORM, Image
 from kfgcp.errors import BackendError
 from kfgcp.plain_text import plain
 from kfgcp.services.docker_engine import connect, engine_errors, explain
@@ -130,6 +130,9 @@ class DockerImages:
                         buildargs=all_arguments,
                         labels=_labels(image),
                         network_mode=network,
+                        platform=image.platform,
+                        # Docker 20.10 takes layers for another platform from its cache.
+                        nocache=image.platform != DEFAULT_PLATFORM,
                         rm=True,
                         forcerm=True,
                         decode=True,
@@ -171,8 +174,29 @@ class DockerImages:
                 self._log(line)
             if "error" in answer:
                 raise _build_error(image, _one_line(str(answer["error"])), lines)
-        if not self.has(image.tagged):
+        built = self._find(image.tagged)
+        if built is None:
             raise _build_error(image, "the Docker engine does not have it after the build", lines)
+        self._check_platform(image, built)
+
+    def _check_platform(self, image: Image, built: LocalImage) -> None:
+        """Remove an image for another platform than the one that was asked for.
+
+        Docker 20.10 begins with an image of this machine although it is for another platform.
+
+        Raises:
+            BackendError: the image is for another platform.
+        """
+        platform = f"{built.attrs.get('Os')}/{built.attrs.get('Architecture')}"
+        # The part after the processor is a variant, which Docker does not record for all images.
+        if "/".join(image.platform.split("/")[:2]) == platform:
+            return
+        self._client.images.remove(image.tagged, force=True)
+        problem = f"Docker made it for {platform} instead of {image.platform}"
+        hint = "Check that the image that it begins with is for this platform."
+        if image.base and image.base_image is None:
+            hint = f"Get the other base: docker pull --platform {image.platform} {image.base}"
+        raise _build_error(image, problem, (hint,))
 
     def _base_reference(self, image: Image) -> str:
         """Return the image to begin with, with its digest when Docker can look it up."""

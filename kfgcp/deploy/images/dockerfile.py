@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 # The argument with the image to begin with.
 BASE: Final = "BASE"
 
-_INSTRUCTION: Final = re.compile(r"[ \t]*(ARG|FROM)[ \t]+(.*)", re.IGNORECASE)
+_INSTRUCTION: Final = re.compile(r"[ \t]*(ARG|COPY|FROM|RUN)[ \t]+(.*)", re.IGNORECASE)
 _CONTINUED: Final = re.compile(r"\\[ \t]*\r?\n")
 
 
@@ -33,24 +35,53 @@ def argument_names(text: str) -> frozenset[str]:
     return frozenset(names - {BASE})
 
 
-def fixed_parent(text: str, names: Collection[str]) -> str:
-    """Return the first image of the project in a line such as `FROM shop`, "" without one.
+@dataclass(frozen=True, slots=True)
+class FixedImage:
+    """An image of the project that a Dockerfile names itself.
 
-    Docker would look for this name in its own registry.
+    Attributes:
+        name: the image.
+        line: the start of the line that names it: `FROM shop`, `COPY --from=shop`.
+    """
+
+    name: str
+    line: str
+
+
+def fixed_image(text: str, names: Collection[str]) -> FixedImage | None:
+    """Return the first image of the project in a line such as `FROM shop`, None without one.
+
+    Docker would look for this name in its own registry. `COPY --from` and `RUN --mount` with `from`
+    can name images too (Dockerfile reference).
 
     Args:
         text: the Dockerfile.
         names: the images of the project.
     """
     stages: set[str] = set()
-    for match in _instructions(text, "FROM"):
-        words = [word for word in match.split() if not word.startswith("--")]
-        if words and words[0] in names and words[0] not in stages:
-            return words[0]
+    for instruction, rest in _lines(text):
+        words = rest.split()
+        options = list(takewhile(lambda word: word.startswith("--"), words))
+        arguments = words[len(options) :]
+        images = [(name, f"{instruction} {option}") for option in options for name in _from(option)]
+        if instruction == "FROM" and arguments:
+            images = [(arguments[0], f"FROM {arguments[0]}")]
+        for name, line in images:
+            if name in names and name not in stages:
+                return FixedImage(name, line)
         # FROM IMAGE AS STAGE: later lines can name the stage.
-        if len(words) == 3:
-            stages.add(words[2].lower())
-    return ""
+        if instruction == "FROM" and len(arguments) == 3:
+            stages.add(arguments[2].lower())
+    return None
+
+
+def _from(option: str) -> list[str]:
+    """Return the image or stage of `--from=IMAGE` or of `--mount=type=bind,from=IMAGE`."""
+    name, _, value = option.partition("=")
+    if name == "--from":
+        return [value]
+    fields = value.split(",") if name == "--mount" else []
+    return [field.removeprefix("from=") for field in fields if field.startswith("from=")]
 
 
 def _words(text: str, instruction: str) -> list[str]:
@@ -66,9 +97,12 @@ def _words(text: str, instruction: str) -> list[str]:
 
 def _instructions(text: str, instruction: str) -> list[str]:
     """Return what follows an instruction, for each of its lines."""
-    rests = []
+    return [rest for name, rest in _lines(text) if name == instruction]
+
+
+def _lines(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each instruction that can name an image or a value, and what follows it."""
     for line in _CONTINUED.sub(" ", text).splitlines():
         match = _INSTRUCTION.match(line)
-        if match is not None and match[1].upper() == instruction:
-            rests.append(match[2])
-    return rests
+        if match is not None:
+            yield match[1].upper(), match[2]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kfgcp.config import COMPONENT_IMAGES, Project
-from kfgcp.deploy.images.catalogue import NETWORK_ARGUMENTS, Catalogue, Image, content_tag
+from kfgcp.deploy.images.catalogue import (
+    DEFAULT_PLATFORM,
+    NETWORK_ARGUMENTS,
+    Catalogue,
+    Image,
+    content_tag,
+)
 from kfgcp.deploy.images.dockerfile import BASE, argument_names
-from kfgcp.deploy.images.lock import Locked, read_lock, write_lock
+from kfgcp.deploy.images.lock import Locked, update_lock
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.model import JsonValue
 from kfgcp.settings import did_you_mean
@@ -18,6 +25,9 @@ from kfgcp.spec.credentials import has_credentials
 
 if TYPE_CHECKING:
     from kfgcp.deploy.images.docker_images import DockerImages
+
+# A system, a processor, and for some a variant: linux/arm/v7.
+_PLATFORM: Final = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +95,36 @@ class Images:
         catalogue = Catalogue(self._read_project())
         return [_describe(catalogue.image(name)) for name in _choose(catalogue, names)]
 
-    def lock(self, *names: str, base: str | None = None) -> Sequence[ImageInfo]:
+    def lock(
+        self, *names: str, base: str | None = None, platform: str | None = None
+    ) -> Sequence[ImageInfo]:
         """Write the newest digests of base images, and the digests in the registry, to images.lock.
 
         Args:
             names: the names of images; all when empty.
             base: begin with this image from now on: the named images, or those of kfgcp.
+            platform: the system and processor of the images from now on, such as `linux/arm64`.
+                None is the platform of images.lock. Without one, it is `linux/amd64`.
 
         Raises:
-            UsageError: the project has no image with this name, or it cannot have another base.
+            UsageError: the project has no image with this name, it cannot have another base, or
+                `platform` is not a platform.
             BackendError: a registry refused the question. images.lock is unchanged.
             MissingExtra: the docker package is not installed.
         """
         project = self._read_project()
+        catalogue = _open_catalogue(project, names, {}, platform)
         with _open_docker(_ignore_line) as docker:
-            catalogue = _resolve_bases(Catalogue(project), names, docker, base, newest=True)
-            infos = []
-            for image in _with_parents(catalogue, names):
+            catalogue = _resolve_bases(catalogue, names, docker, base, newest=True)
+            entries = {}
+            images = _with_parents(catalogue, names)
+            for image in images:
                 digest = None
                 if project.image_registry is not None:
                     digest = docker.registry_digest(image.tagged)
-                catalogue.locked[image.name] = _lock_entry(image, digest or "")
-                infos.append(_describe(_with_entry(catalogue, image), "locked"))
-        write_lock(project.root, catalogue.locked)
-        return infos
+                entries[image.name] = _lock_entry(image, digest or "")
+        locked = update_lock(project.root, project.home, entries, catalogue.locked)
+        return [_describe(replace(image, locked=locked[image.name]), "locked") for image in images]
 
     def build(
         self,
@@ -116,6 +132,7 @@ class Images:
         base: str | None = None,
         arguments: Mapping[str, str] | None = None,
         network: str | None = None,
+        platform: str | None = None,
         log: Callable[[str], None] = _ignore_line,
     ) -> Sequence[ImageInfo]:
         """Build images with Docker, unless this machine has them.
@@ -126,11 +143,12 @@ class Images:
             arguments: values of `ARG` lines of the Dockerfiles. images.lock remembers them, except
                 those about proxies and package indexes.
             network: the network of `RUN` lines: `host`, or a name as in `docker network ls`.
+            platform: as in `lock`.
             log: takes each line of the output of Docker.
 
         Raises:
-            UsageError: the project has no image with this name, it cannot have another base, or no
-                Dockerfile has one of the arguments.
+            UsageError: the project has no image with this name, it cannot have another base, no
+                Dockerfile has one of the arguments, or `platform` is not a platform.
             ConfigError: a file changed while it was packed.
             BackendError: a Dockerfile fails. images.lock has the images that were built before.
             MissingExtra: the docker package is not installed.
@@ -138,7 +156,8 @@ class Images:
         project = self._read_project()
         given = arguments or {}
         with _open_docker(log) as docker:
-            catalogue = _resolve_bases(_open_catalogue(project, names, given), names, docker, base)
+            catalogue = _open_catalogue(project, names, given, platform)
+            catalogue = _resolve_bases(catalogue, names, docker, base)
             infos = []
             for image in _with_parents(catalogue, names):
                 action = "found"
@@ -154,6 +173,7 @@ class Images:
         base: str | None = None,
         arguments: Mapping[str, str] | None = None,
         network: str | None = None,
+        platform: str | None = None,
         log: Callable[[str], None] = _ignore_line,
     ) -> Sequence[ImageInfo]:
         """Build and push images, unless the registry has them, and write images.lock.
@@ -163,6 +183,7 @@ class Images:
             base: as in `build`.
             arguments: as in `build`.
             network: as in `build`.
+            platform: as in `build`.
             log: takes each line of the output of Docker.
 
         Raises:
@@ -183,7 +204,8 @@ class Images:
             )
         given = arguments or {}
         with _open_docker(log) as docker:
-            catalogue = _resolve_bases(_open_catalogue(project, names, given), names, docker, base)
+            catalogue = _open_catalogue(project, names, given, platform)
+            catalogue = _resolve_bases(catalogue, names, docker, base)
             infos = []
             for image in _with_parents(catalogue, names):
                 digest = docker.registry_digest(image.tagged)
@@ -216,14 +238,20 @@ def _choose(catalogue: Catalogue, names: Sequence[str]) -> Sequence[str]:
 
 
 def _open_catalogue(
-    project: Project, names: Sequence[str], arguments: Mapping[str, str]
+    project: Project, names: Sequence[str], arguments: Mapping[str, str], platform: str | None
 ) -> Catalogue:
-    """Return the images with the values of arguments.
+    """Return the images with the values of arguments and with a platform.
 
     Raises:
-        UsageError: no Dockerfile has one of the arguments, or a value must not be recorded.
+        UsageError: no Dockerfile has one of the arguments, a value must not be recorded, or the
+            platform is not one.
     """
-    catalogue = Catalogue(project, arguments=arguments)
+    if platform is not None and not _PLATFORM.fullmatch(platform):
+        raise UsageError(
+            f"The platform {platform!r} is not a system and a processor.",
+            hint="Write it as Docker does: --platform linux/arm64",
+        )
+    catalogue = Catalogue(project, arguments=arguments, platform=platform)
     images = _with_parents(catalogue, names)
     declared: set[str] = set()
     for image in images:
@@ -329,22 +357,18 @@ def _with_parents(catalogue: Catalogue, names: Sequence[str]) -> Sequence[Image]
 
 
 def _record(project: Project, image: Image, digest: str, action: str) -> ImageInfo:
-    """Write an image to images.lock, and return it as it is then.
-
-    The file is read again, because another command may have changed it during a long build.
-    """
-    entry = _lock_entry(image, digest)
-    write_lock(project.root, {**read_lock(project.root), image.name: entry})
-    return _describe(replace(image, locked=entry), action)
-
-
-def _with_entry(catalogue: Catalogue, image: Image) -> Image:
-    return replace(image, locked=catalogue.locked[image.name])
+    """Write an image to images.lock, and return it as it is then."""
+    entries = {image.name: _lock_entry(image, digest)}
+    previous = {} if image.locked is None else {image.name: image.locked}
+    locked = update_lock(project.root, project.home, entries, previous)
+    return _describe(replace(image, locked=locked[image.name]), action)
 
 
 def _lock_entry(image: Image, digest: str) -> Locked:
     """Return the entry of an image for images.lock."""
     entry = Locked(image.content, arguments=image.arguments)
+    if image.platform != DEFAULT_PLATFORM:
+        entry = replace(entry, platform=image.platform)
     if digest:
         entry = replace(entry, digest=digest, registry=image.registry)
     if image.base and image.base_image is None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from kfgcp import private
 from kfgcp.atomic import write_file
 from kfgcp.errors import ConfigError
 
@@ -18,10 +22,14 @@ FILE_NAME: Final = "images.lock"
 _HEAD: Final = (
     "# Written by `kfgcp images`. Commit this file, so that everybody runs the same images.\n"
 )
-_KEYS: Final = ("content", "registry", "digest", "base", "base_digest", "replaces")
+_KEYS: Final = ("content", "registry", "digest", "base", "base_digest", "replaces", "platform")
 _ARGUMENTS: Final = "arguments"
 _DIGESTS: Final = ("content", "digest", "base_digest")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+
+# The lock of the state folder that a command holds while it changes the file.
+_LOCK: Final = "images"
+
 _HINT: Final = "Take the file from version control, or remove it and write it: kfgcp images lock"
 
 
@@ -37,6 +45,7 @@ class Locked:
         registry: the image_registry that has the image, "" before it was pushed.
         replaces: the image of `ARG BASE` in the Dockerfile that `base` replaces, "" when it is
             `base` itself.
+        platform: the platform that the image is for, "" for `linux/amd64`.
         arguments: the values of `ARG` lines that the image was built with, by their names.
     """
 
@@ -46,6 +55,7 @@ class Locked:
     base_digest: str = ""
     registry: str = ""
     replaces: str = ""
+    platform: str = ""
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +110,59 @@ def write_lock(root: Path, images: Mapping[str, Locked]) -> None:
         write_file(file, "".join(lines).encode())
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}.") from None
+
+
+def update_lock(
+    root: Path, home: Path, entries: Mapping[str, Locked], previous: Mapping[str, Locked]
+) -> dict[str, Locked]:
+    """Write entries to images.lock, and keep what other commands wrote meanwhile.
+
+    Args:
+        root: the folder of kfgcp.toml.
+        home: the state folder, which has the lock that keeps other commands waiting.
+        entries: image -> its new entry.
+        previous: the entries that the file had when the command began.
+
+    Returns:
+        The entries of the file.
+
+    Raises:
+        ConfigError: the file is not valid, or it or the state folder cannot be written.
+    """
+    with _exclusive(home):
+        images = read_lock(root)
+        for name, entry in entries.items():
+            current = images.get(name)
+            # Another command has pushed the same image, and this one does not know the digest.
+            was_pushed = current is not None and current != previous.get(name)
+            if was_pushed and _has_more(current, entry):
+                continue
+            images[name] = entry
+        write_lock(root, images)
+    return images
+
+
+@contextmanager
+def _exclusive(home: Path) -> Iterator[None]:
+    """Keep other commands from changing the file. Wait until no other command does."""
+    folder = home / "locks"
+    try:
+        private.make_folders(folder)
+        fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}.") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _has_more(current: Locked | None, entry: Locked) -> bool:
+    """Return whether an entry has the digest of the image that another entry has without one."""
+    if current is None or current.content != entry.content:
+        return False
+    return bool(current.digest) and not entry.digest
 
 
 def _read_entry(table: object, where: str) -> Locked:

@@ -73,6 +73,7 @@ class Containers:
         folders: the absolute paths of folders that a container may write to, when a parameter of
             its task names the folder or a path in it.
         network: the network of containers. Empty for the default one.
+        project_root: the folder of kfgcp.toml. Empty when it is not known.
     """
 
     workspace: Path | None = None
@@ -80,6 +81,7 @@ class Containers:
     home: Path | None = None
     folders: tuple[str, ...] = ()
     network: str = ""
+    project_root: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kfgcp import file_uris, private
+from kfgcp.data_folders import is_for_data_only
 from kfgcp.engine import orphans
 from kfgcp.engine.executors import container_credentials as credentials
 from kfgcp.engine.executors import ownership
@@ -229,6 +230,7 @@ class DockerExecutor:
 
         Raises:
             _NoInitError: the Docker engine has no init program.
+            Unsupported: a folder is not for data only.
         """
         with_init = self._has_init
         container = None
@@ -240,6 +242,8 @@ class DockerExecutor:
                 binds = options["volumes"].items()
                 inputs = [path for path, bind in binds if bind["mode"] == "ro"]
                 ownership.make_readable(inputs, self._settings.home, user)
+            # Pulling the image can take minutes, so this comes after it.
+            self._refuse_state_folders(writable.shared)
             with ownership.writable(writable, user):
                 with self._lock:
                     if attempt.id in self._stopped:
@@ -261,6 +265,24 @@ class DockerExecutor:
             if container is not None:
                 with suppress(Exception):
                     container.remove(force=True)
+
+    def _refuse_state_folders(self, folders: Sequence[str]) -> None:
+        """Check the folders of `container_folders` again, because a link may have replaced one.
+
+        Raises:
+            Unsupported: a folder leads to the project or to the state folder.
+        """
+        home = self._settings.home
+        if home is None:
+            return
+        root = Path(self._settings.project_root or home)
+        for folder in folders:
+            is_checked = folder in self._settings.folders
+            if is_checked and not is_for_data_only(folder, root, home):
+                raise Unsupported(
+                    f"the folder {folder} of container_folders leads to the project or to the state"
+                    " folder now"
+                )
 
     def _create(self, image: str, **options: Any) -> Any:
         """Return a new container. If its image is not on this machine, pull the image first.

@@ -8,10 +8,11 @@ engine maps root to this user (rootless Docker, Docker Desktop), or when root ru
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -83,13 +84,11 @@ def writable(paths: WritablePaths, user: str) -> Iterator[None]:
 def _open_to_writers(folder: str) -> None:
     """Let other users write to a folder, and to all folders and files in it."""
     # The path of a shared folder may be a link.
-    real_folder = Path(os.path.realpath(folder))
-    _add_rights(real_folder, _WRITE_AND_ENTER)
-    for parent, folders, files in os.walk(real_folder):
-        for name in folders:
-            _add_rights(Path(parent, name), _WRITE_AND_ENTER)
-        for name in files:
-            _add_rights(Path(parent, name), _WRITE)
+    real_folder = os.path.realpath(folder)
+    with suppress(OSError), _opened(real_folder) as top:
+        _let_write(top)
+        for descriptor in _descend(top):
+            _let_write(descriptor)
 
 
 def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
@@ -116,12 +115,13 @@ def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
         real_path = Path(os.path.realpath(path))
         if not real_path.is_relative_to(real_home) or _can_be_read(real_path):
             continue
-        for parent, folders, files in os.walk(real_path):
-            for name in folders + files:
-                _open_to_readers(Path(parent, name))
-        # The path itself comes last. When it can be read, other calls skip it, so all files below
-        # it must be readable by then.
-        _open_to_readers(real_path)
+        relative_path = real_path.relative_to(real_home)
+        with suppress(OSError), _opened_below(real_home, relative_path) as top:
+            for descriptor in _descend(top):
+                _let_read(descriptor)
+            # The path itself comes last. When it can be read, other calls skip it, so all files
+            # below it must be readable by then.
+            _let_read(top)
 
 
 def hand_over(client: Any, image: str, paths: WritablePaths, labels: dict[str, str]) -> str | None:
@@ -185,27 +185,89 @@ def _can_be_read(path: Path) -> bool:
     return mode & rights == rights
 
 
-def _open_to_readers(path: Path) -> None:
+def _let_write(descriptor: int) -> None:
+    """Let other users write a file, or write and enter a folder."""
+    is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    _add_rights(descriptor, _WRITE_AND_ENTER if is_folder else _WRITE)
+
+
+def _let_read(descriptor: int) -> None:
     """Let other users read a file or folder.
 
     If the owner may enter the folder or run the file, other users may do that too.
     """
-    with suppress(OSError):
-        rights = 0o044
-        if path.lstat().st_mode & stat.S_IXUSR:
-            rights |= 0o011
-        _add_rights(path, rights)
+    rights = 0o044
+    if os.fstat(descriptor).st_mode & stat.S_IXUSR:
+        rights |= 0o011
+    _add_rights(descriptor, rights)
 
 
-def _add_rights(path: Path, rights: int) -> None:
-    """Add rights to the mode of a file or folder. Links do not change.
+def _add_rights(descriptor: int, rights: int) -> None:
+    """Add rights to the mode of a file or folder.
 
-    Nothing happens when this user may not change the mode, or when the file was removed meanwhile.
+    Nothing happens when this user may not change the mode.
     """
     with suppress(OSError):
-        mode = path.lstat().st_mode
-        if not stat.S_ISLNK(mode):
-            path.chmod(stat.S_IMODE(mode) | rights)
+        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | rights)
+
+
+# A container that still runs may replace a file or folder by a link at any moment. The link may
+# lead to a file of this user that the container cannot reach. So a file or folder is opened by its
+# name in a folder that is open, never through a link, and its mode is changed by the descriptor.
+
+
+def _descend(folder: int) -> Iterator[int]:
+    """Yield a descriptor of each file and folder below a folder, a folder before its content.
+
+    Links, devices, pipes and sockets are left out, and so is what this user cannot read.
+
+    Args:
+        folder: the descriptor of the folder. Of a file, nothing is yielded.
+    """
+    if not stat.S_ISDIR(os.fstat(folder).st_mode):
+        return
+    for name in os.listdir(folder):
+        with suppress(OSError), _opened(name, folder) as descriptor:
+            yield descriptor
+            yield from _descend(descriptor)
+
+
+@contextmanager
+def _opened_below(folder: str, path: Path) -> Iterator[int]:
+    """Open a file or folder below a folder. None of the names in the path may be a link.
+
+    Args:
+        folder: the folder.
+        path: the path of the file, relative to the folder.
+    """
+    with ExitStack() as stack:
+        descriptor = stack.enter_context(_opened(folder))
+        for name in path.parts:
+            descriptor = stack.enter_context(_opened(name, descriptor))
+        yield descriptor
+
+
+@contextmanager
+def _opened(name: str, folder: int | None = None) -> Iterator[int]:
+    """Open a file or folder to read it.
+
+    Args:
+        name: its name in `folder`, or its path.
+        folder: the descriptor of the folder that has it.
+
+    Raises:
+        OSError: it is a link, it is neither a file nor a folder, or it cannot be opened.
+    """
+    # Opening a device or a pipe can have an effect on it.
+    mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "is neither a file nor a folder", name)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _has_foreign_files(folder: str) -> bool:
