@@ -177,7 +177,7 @@ def test_a_suppressed_rule_lets_a_run_begin(project: Callable[..., None]) -> Non
     with Path("kfgcp.toml").open("a") as file:
         file.write('[check]\nignore = { P130 = "the build pushes it" }\n')
     workspace = kfgcp.Workspace.open()
-    assert workspace.plan("pipe.py", env="dev").notes is not None
+    assert workspace.preview("pipe.py", env="dev").notes is not None
 
 
 def test_an_image_in_another_registry_must_be_pushed_again(
