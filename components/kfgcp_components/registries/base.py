@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -129,7 +129,11 @@ class Registry(Protocol):
         ...
 
     def download(self, version: Version, folder: Path) -> None:
-        """Write the files of a version into a folder."""
+        """Write the files of a version into a folder.
+
+        Raises:
+            RegistryError: the registry does not have the files that were registered.
+        """
         ...
 
 
@@ -140,8 +144,18 @@ def list_files(folder: Path) -> list[Path]:
 
 def digest_folder(folder: Path) -> str:
     """Return the SHA-256 of the names and contents of all files below a folder."""
+    return digest_files(folder, list_files(folder))
+
+
+def digest_files(folder: Path, paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of the names and contents of some files of a folder.
+
+    Args:
+        folder: the folder.
+        paths: the paths of the files, relative to the folder and in any order.
+    """
     digest = hashlib.sha256()
-    for path in list_files(folder):
+    for path in sorted(paths):
         content = hashlib.sha256((folder / path).read_bytes()).hexdigest()
         digest.update(f"{path.as_posix()}\0{content}\0".encode())
     return digest.hexdigest()
