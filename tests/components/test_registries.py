@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -709,6 +710,60 @@ def test_a_refusal_of_a_store_is_one_line_that_names_the_uri(
     assert "403" in str(error.value) or "Forbidden" in str(error.value)
     assert "credentials" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_is_not_blamed_on_the_store(store: Store, tmp_path: Path) -> None:
+    if store.uri.startswith("file:"):
+        pytest.skip("a folder has no client library")
+    store.create("large", bytes(1 << 20))
+    # Each write to this device fails as on a full disk. A client may remove the link.
+    (tmp_path / "full").symlink_to("/dev/full")
+
+    with pytest.raises(StorageError) as error:
+        store.download("large", tmp_path / "full")
+
+    message = f"cannot use {store.uri}/large: [Errno 28] No space left on device, on this machine"
+    assert str(error.value) == message
+
+
+def test_a_file_that_cannot_be_written_is_not_blamed_on_the_store(
+    store: Store, tmp_path: Path
+) -> None:
+    if store.uri.startswith("file:"):
+        pytest.skip("a folder has no client library")
+    store.create("small", b"x")
+
+    with pytest.raises(StorageError, match=r"missing.*, on this machine$") as error:
+        store.download("small", tmp_path / "missing/file")
+    assert "credentials" not in str(error.value)
+
+
+def test_all_keys_of_a_store(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "beside").touch()
+    assert store.keys("") == []
+    store.create("b/2", b"")
+    store.create("a", b"")
+    assert store.keys("") == ["a", "b/2"]
+    assert store.keys("b/") == ["b/2"]
+
+
+def test_a_list_of_a_folder_reads_only_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    store.create("a/sub/1", b"")
+    store.create("b/2", b"")
+    folders: list[str] = []
+    scandir = os.scandir
+
+    def record(path: str) -> object:
+        folders.append(os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", record)
+
+    assert store.keys("a/") == ["a/sub/1"]
+    assert set(folders) == {str(tmp_path / "store/a"), str(tmp_path / "store/a/sub")}
 
 
 def test_a_bucket_that_does_not_exist_is_not_an_empty_registry(stand_in: VertexStandIn) -> None:
