@@ -189,11 +189,12 @@ class FolderRegistry:
             RegistryError: the record is missing, or is not the record of this version.
         """
         record = self._read_record(version.name, version.version) or {}
-        digest, names = record.get("digest"), record.get("files")
+        digest, files = record.get("digest"), record.get("files")
         # The id of a version is the beginning of the digest.
         is_digest = isinstance(digest, str) and f"v-{digest[:12]}" == version.version
-        names = names if isinstance(names, list) else [None]
-        if not is_digest or not all(isinstance(name, str) for name in names):
+        items: list[object] = files if isinstance(files, list) else [None]
+        names = [item for item in items if isinstance(item, str)]
+        if not is_digest or len(names) != len(items):
             raise RegistryError(
                 f"{version.resource} has a wrong version.json, without its digest or its files"
             )
