@@ -11,9 +11,11 @@ from typing import Final, Protocol
 
 from kfgcp_components.messages import one_line
 
-# Labels of Google Cloud: cloud.google.com/resource-manager/docs/labels-overview, "Requirements for
-# labels". International letters are allowed there. They are not accepted here, as in kfgcp's rule
-# about labels of runs.
+# Google has two sources, and a label must fit both. The docstring of `labels` in the Model of
+# aiplatform_v1 (google-cloud-aiplatform): at most 64 characters, only lowercase letters, digits,
+# '_' and '-'. cloud.google.com/resource-manager/docs/labels-overview, "Requirements for labels": at
+# most 63 characters, and a key begins with a letter. Both allow international letters. They are not
+# accepted here, as in kfgcp's rule about labels of runs.
 _LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
 MAX_LABELS: Final = 64
