@@ -656,7 +656,10 @@ class Refusal(BaseHTTPRequestHandler):
         self.send_header("Content-Type", self.content_type)
         self.send_header("Content-Length", str(len(self.content)))
         self.end_headers()
-        self.wfile.write(self.content)
+        # An answer to HEAD has no content (RFC 9110, 9.3.2). The client does not read it, so it can
+        # close the connection while the server writes.
+        if self.command != "HEAD":
+            self.wfile.write(self.content)
 
     do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815 - the names of http.server
 
