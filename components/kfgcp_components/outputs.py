@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,21 +39,13 @@ def write_files(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
     """
     targets = [Path(path) for path in paths]
     parts = [part_path(target) for target in targets]
-    finished = []
     with exit_on_sigterm():
         try:
             yield tuple(parts)
-            for part, target in zip(parts, targets, strict=True):
-                # Before the file gets its name, because a signal can come directly after that.
-                finished.append(target)
-                part.replace(target)
-        except BaseException:
-            for target in finished:
-                remove(target)
-            raise
+            _replace_together(parts, targets)
         finally:
             for part in parts:
-                remove(part)
+                _remove_quietly(part)
 
 
 @contextmanager
@@ -94,6 +86,57 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def _replace_together(parts: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Give complete files their names. After a failure, all names have their older files again."""
+    # The older files have a second name until all new files have theirs.
+    olders = [part_path(target) for target in targets]
+    finished = []
+    try:
+        for target, older in zip(targets, olders, strict=True):
+            _keep_older(target, older)
+        for part, target in zip(parts, targets, strict=True):
+            # Before the file gets its name, because a signal can come directly after that.
+            finished.append(target)
+            part.replace(target)
+    except BaseException:
+        for target, older in zip(targets, olders, strict=True):
+            _restore(target, older, was_replaced=target in finished)
+        raise
+    for older in olders:
+        _remove_quietly(older)
+
+
+def _keep_older(target: Path, older: Path) -> None:
+    """Give an older file a second name, if there is an older file."""
+    if not target.is_symlink() and not target.is_file():
+        return
+    try:
+        os.link(target, older, follow_symlinks=False)
+    except OSError:
+        # Cloud Storage FUSE and some mounted volumes have no hard links.
+        target.rename(older)
+
+
+def _restore(target: Path, older: Path, *, was_replaced: bool) -> None:
+    """Give an older file its name again. Without one, remove the new file.
+
+    This does not raise, because the caller raises the cause of the failure.
+    """
+    with suppress(OSError):
+        if os.path.lexists(older):
+            older.replace(target)
+            # Between two names of one file, a rename does nothing (POSIX, rename).
+            older.unlink(missing_ok=True)
+        elif was_replaced and target.is_file():
+            target.unlink()
+
+
+def _remove_quietly(path: Path) -> None:
+    """Remove a file. A failure would hide the error that ends the task."""
+    with suppress(OSError):
+        path.unlink()
+
+
 def _move_folder(part: Path, target: Path) -> None:
     """Give a folder its name, or move its files if the folder cannot be renamed."""
     try:
@@ -121,7 +164,7 @@ def _move_files(part: Path, target: Path) -> None:
             file.replace(moved_file)
     except BaseException:
         for moved_file in finished:
-            remove(moved_file)
+            _remove_quietly(moved_file)
         if was_missing:
             shutil.rmtree(target, ignore_errors=True)
         raise

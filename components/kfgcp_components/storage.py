@@ -6,6 +6,7 @@ So two tasks can agree on who was first.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -131,7 +132,7 @@ class LocalStore:
         """Return the sorted keys of all files whose key starts with a prefix."""
         keys = []
         # Only the folder of the prefix is read, not the whole store.
-        for path in (self._folder / prefix).parent.rglob("*"):
+        for path in (self._folder / prefix.rpartition("/")[0]).rglob("*"):
             key = path.relative_to(self._folder).as_posix()
             if key.startswith(prefix) and path.is_file() and not path.name.startswith(".tmp-"):
                 keys.append(key)
@@ -298,6 +299,10 @@ class S3Store:
                 yield item["Key"][len(self._prefix) :]
 
 
+# What a write to a file answers when the disk is full, damaged or read-only: errno(3).
+_DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
 class StorageError(OSError):
     """A store does not exist, refuses a request, or does not answer. The message is one line."""
 
@@ -315,5 +320,15 @@ def _errors_name(uri: str) -> Iterator[None]:
         raise
     # The libraries raise errors of their own, of their sign-in and of their HTTP client.
     except Exception as error:
+        if _is_local(error):
+            raise StorageError(f"cannot use {uri}: {one_line(error)}, on this machine") from error
         hint = "check the URI, the network, and that the task has credentials for it"
         raise StorageError(f"cannot use {uri}: {one_line(error)}; {hint}") from error
+
+
+def _is_local(error: Exception) -> bool:
+    """Return whether an error is about a file or the disk of this machine."""
+    if not isinstance(error, OSError):
+        return False
+    # A write to a full disk has no name of a file.
+    return error.filename is not None or error.errno in _DISK_ERRNOS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import os
@@ -372,6 +373,50 @@ def test_cloud_storage_gives_crc32c_in_base64(tmp_path: Path, gcs: str) -> None:
     blob = client.bucket(gcs.rpartition("/")[2]).get_blob("file")
     assert base64.b64decode(blob.crc32c).hex() == "e3069283"
     assert logic._available() == ["sha256", "md5", "crc32c"]
+
+
+def gcs_bucket(url: str) -> Any:
+    """Return a bucket of the stand-in with the client of Google."""
+    storage = pytest.importorskip("google.cloud.storage")
+    return storage.Client.create_anonymous_client().bucket(url.rpartition("/")[2])
+
+
+@pytest.fixture
+def compressed_object(gcs: str) -> bytes:
+    """Put a CSV file into the bucket as gzip, and return the stored bytes."""
+    content = gzip.compress(b"a,b\n1,2\n" * 100, mtime=0)
+    blob = gcs_bucket(gcs).blob("in/table.csv")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(content, content_type="text/csv")
+    return content
+
+
+def test_a_compressed_object_is_copied_as_stored_with_its_type(
+    tmp_path: Path, gcs: str, compressed_object: bytes
+) -> None:
+    (to_bucket,) = Copy(f"{gcs}/in", f"{gcs}/out").run()
+    (to_file,) = Copy(f"{gcs}/in", str(tmp_path / "out")).run()
+
+    expected = f"md5:{hashlib.md5(compressed_object, usedforsecurity=False).hexdigest()}"
+    assert (to_bucket.checksum, to_file.checksum) == (expected, expected)
+    assert (tmp_path / "out/table.csv").read_bytes() == compressed_object
+    blob = gcs_bucket(gcs).get_blob("out/table.csv")
+    assert (blob.content_type, blob.content_encoding) == ("text/csv", "gzip")
+    assert blob.download_as_bytes(raw_download=True) == compressed_object
+
+
+def test_a_compressed_object_keeps_its_type_in_s3_and_back(
+    tmp_path: Path, gcs: str, s3: str, s3_server: S3Server, compressed_object: bytes
+) -> None:
+    copied(f"{gcs}/in", f"{s3}/in")
+    copied(f"{s3}/in", f"{gcs}/back")
+
+    head = s3_server.client().get_object(Bucket=s3.rpartition("/")[2], Key="in/table.csv")
+    assert head["Body"].read() == compressed_object
+    assert head["ContentType"] == "text/csv"
+    assert head["ContentEncoding"].split(",")[0] == "gzip"
+    blob = gcs_bucket(gcs).get_blob("back/table.csv")
+    assert (blob.content_type, blob.content_encoding) == ("text/csv", "gzip")
 
 
 def test_a_linked_folder_is_named_and_not_copied(

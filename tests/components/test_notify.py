@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from kfp import dsl
 
+from kfgcp_components import notify_on_exit
 from kfgcp_components.operate.notify.logic import MAX_TEXT, Message, WebhookError, read_url, send
 from kfgcp_components.operate.notify_on_exit.logic import describe_end
 
@@ -165,14 +167,31 @@ def test_the_url_can_be_in_a_variable(webhook: Webhook, monkeypatch: pytest.Monk
         (f"https://user:{SECRET}@hooks.example/", "has a space, a user or a wrong port"),
         (f"https://hooks.example:{SECRET}/", "has a space, a user or a wrong port"),
         (f"https://user:{SECRET}@[::1/", "has a wrong host; copy it again"),
+        (f"https://hooks.example/{SECRET}/ü", r"webhook at 'hooks\.example' has a character that"),
+        (f"https://hüoks.example/{SECRET}", r"webhook at 'h.xfcoks\.example' has a character that"),
         # Unicode's normal form of this character is a/c, and a host cannot have a slash.
         (f"https://user:{SECRET}@hooks\u2100.example/", "has a wrong host; copy it again"),
     ],
 )
 def test_a_url_that_is_not_a_webhook(url: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(WebhookError, match=message) as error:
         read_url(url)
     assert SECRET not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("host", ["hooks..example", f"{'x' * 64}.example"])
+def test_a_host_that_no_name_server_can_have_is_final(host: str, clock: Clock) -> None:
+    with pytest.raises(
+        WebhookError, match="its host has an empty part, or a part of more"
+    ) as error:
+        send(
+            f"http://{host}/{SECRET}",
+            Message("done"),
+            sleep=clock.sleep,
+            clock=clock.time,
+        )
+    assert (clock.pauses, SECRET in str(error.value)) == ([], False)
 
 
 def test_arguments_that_make_no_sense(webhook: Webhook) -> None:
@@ -219,6 +238,30 @@ def test_the_text_about_a_failed_run_has_the_first_cause_and_a_link() -> None:
         "error": "no data",
         "run_url": "https://console/run-1",
     }
+
+
+@pytest.mark.parametrize("url", ["env:NOT_SET", f"https://hooks.example/{SECRET}/ü"])
+def test_a_webhook_that_does_not_work_fails_the_task_only_when_it_is_important(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    status = dsl.PipelineTaskFinalStatus(
+        state="SUCCEEDED",
+        pipeline_job_resource_name="run-1",
+        pipeline_task_name="tasks",
+        error_code=0,
+        error_message="",
+    )
+    arguments = {"url": url, "status": status, "pipeline": "churn", "on": "always"}
+
+    notify_on_exit.python_func(**arguments, fail=False)
+
+    line = json.loads(capsys.readouterr().out)
+    assert line["severity"] == "WARNING"
+    assert line["message"].startswith("not delivered: the ")
+    assert SECRET not in line["message"]
+    with pytest.raises(WebhookError):
+        notify_on_exit.python_func(**arguments)
 
 
 def test_an_unknown_choice_is_named() -> None:

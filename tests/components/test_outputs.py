@@ -6,6 +6,7 @@ and does not have its name yet, and gets SIGTERM there.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -311,6 +312,68 @@ def test_an_error_leaves_the_older_file_of_an_earlier_attempt(tmp_path: Path) ->
     with pytest.raises(ZeroDivisionError):
         write()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"report": "old"}
+
+
+@pytest.fixture(params=["hard links", "no hard links"])
+def older_files(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """Three older files of an earlier attempt. The last one cannot be replaced by a file.
+
+    Cloud Storage FUSE has no hard links, and answers ENOTSUP.
+    """
+    if request.param == "no hard links":
+
+        def refuse(*paths: object, **options: object) -> None:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), str(paths[0]))
+
+        monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "first").write_text("old first")
+    (tmp_path / "second").write_text("old second")
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third/x").write_text("old third")
+    return {"first": "old first", "second": "old second", "third/x": "old third"}
+
+
+def read_tree(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+
+def test_a_failed_rename_leaves_all_older_files_and_tells_its_cause(
+    tmp_path: Path, older_files: dict[str, str]
+) -> None:
+    paths = [tmp_path / name for name in ("new", "first", "second", "third")]
+
+    def write() -> None:
+        with write_files(*paths) as parts:
+            for part in parts:
+                part.write_text("new")
+
+    with pytest.raises(IsADirectoryError) as error:
+        write()
+    # The error of the rename has both names, and no other error came after it.
+    assert str(error.value.filename2) == str(tmp_path / "third")
+    assert error.value.__context__ is None
+    assert read_tree(tmp_path) == older_files
+
+
+def test_older_files_are_replaced_and_nothing_else_is_left(
+    tmp_path: Path, older_files: dict[str, str]
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "missing")
+    paths = [tmp_path / name for name in ("first", "second", "link")]
+
+    with write_files(*paths) as parts:
+        for part in parts:
+            part.write_text("new")
+
+    assert read_tree(tmp_path) == {
+        "first": "new",
+        "second": "new",
+        "link": "new",
+        "third/x": older_files["third/x"],
+    }
 
 
 @pytest.fixture

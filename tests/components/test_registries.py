@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 
 from kfgcp.testing import VertexStandIn, vertex
 from kfgcp_components.registries import Registry, RegistryError, open_registry
-from kfgcp_components.registries.base import Details, ModelFiles
+from kfgcp_components.registries.base import Details, ModelFiles, Version, list_files
 from kfgcp_components.registries.folder import FolderRegistry
 from kfgcp_components.ship.fetch_model.logic import fetch_version
 from kfgcp_components.ship.promote_model.logic import promote
@@ -346,6 +350,124 @@ def test_a_damaged_registry_is_one_line(store: Store, content: bytes) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.fixture
+def version(store: Store, make_model: MakeModel) -> Version:
+    """A version of the model churn in a store."""
+    folder, uri = make_model("one")
+    return FolderRegistry(store).register("churn", ModelFiles.read(folder, uri), Details())
+
+
+def damage(store: Store, version: Version, kind: str, tmp_path: Path) -> None:
+    """Change the files of a version behind the back of the registry."""
+    key = f"churn/versions/{version.version}/model/trees/one tree.bin"
+    # The same size, as after a bad disk.
+    changed_file = tmp_path / "changed"
+    changed_file.write_bytes(b"onE" * 1000)
+    if kind == "changed":
+        store.replace(key, changed_file)
+        return
+    remove_object(store, key)
+
+
+def remove_object(store: Store, key: str) -> None:
+    """Remove an object with the client of its service."""
+    bucket, _, prefix = store.uri.partition("://")[2].partition("/")
+    if store.uri.startswith("file:"):
+        Path(url2pathname(urlsplit(store.uri).path), key).unlink()
+    elif store.uri.startswith("gs:"):
+        storage = pytest.importorskip("google.cloud.storage")
+        client = storage.Client.create_anonymous_client()
+        client.bucket(bucket).blob(f"{prefix}/{key}").delete()
+    else:
+        import boto3
+
+        client = boto3.session.Session().client("s3")
+        client.delete_object(Bucket=bucket, Key=f"{prefix}/{key}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "difference"),
+    [
+        ("missing", "{resource} has lost trees/one tree.bin; register the same model again"),
+        ("changed", "the files of {resource} have changed: their digest is {changed} and was {id}"),
+    ],
+)
+def test_a_damaged_version_is_refused_and_repaired_by_registering_it_again(
+    store: Store, version: Version, tmp_path: Path, kind: str, difference: str
+) -> None:
+    damage(store, version, kind, tmp_path)
+    damaged_tree = hashlib.sha256(b"onE" * 1000).hexdigest()
+    description = hashlib.sha256(b'{"text": "one"}').hexdigest()
+    listing = f"model.json\0{description}\0trees/one tree.bin\0{damaged_tree}\0"
+    expected = difference.format(
+        resource=version.resource,
+        changed=hashlib.sha256(listing.encode()).hexdigest()[:12],
+        id=version.version.removeprefix("v-"),
+    )
+
+    with pytest.raises(RegistryError) as error:
+        fetch_version(store.uri, "churn", version.version, tmp_path / "damaged")
+    assert str(error.value).startswith(expected)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "damaged").exists()
+
+    again = register(store.uri, "churn", tmp_path / "model-one", "")
+    fetch_version(store.uri, "churn", version.version, tmp_path / "repaired")
+    assert again == version
+    tree = tmp_path / "repaired/trees/one tree.bin"
+    assert tree.read_bytes() == b"one" * 1000
+
+
+def test_a_file_that_was_not_registered_is_not_fetched(
+    store: Store, version: Version, tmp_path: Path
+) -> None:
+    store.create(f"churn/versions/{version.version}/model/extra.py", b"print('hello')")
+
+    fetch_version(store.uri, "churn", version.version, tmp_path / "model")
+
+    assert list_files(tmp_path / "model") == [Path("model.json"), Path("trees/one tree.bin")]
+
+
+def test_files_that_are_whole_are_not_written_again(tmp_path: Path, make_model: MakeModel) -> None:
+    folder, uri = make_model("one")
+    registry = str(tmp_path / "registry")
+    version = register(registry, "churn", folder, uri)
+    model = tmp_path / "registry/churn/versions" / version.version / "model"
+    (model / "model.json").write_text("changed")
+    inode = (model / "trees/one tree.bin").stat().st_ino
+
+    register(registry, "churn", folder, uri)
+
+    assert (model / "model.json").read_text() == '{"text": "one"}'
+    assert (model / "trees/one tree.bin").stat().st_ino == inode
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"files": ["model.json"]}, "has a wrong version.json"),
+        ({"digest": "0" * 64, "files": ["model.json"]}, "has a wrong version.json"),
+        ({"digest": "DIGEST"}, "has a wrong version.json"),
+        ({"digest": "DIGEST", "files": [1]}, "has a wrong version.json"),
+        ({"digest": "DIGEST", "files": ["../version.json"]}, "has a file outside its folder"),
+    ],
+)
+def test_a_record_that_does_not_fit_its_version_is_refused(
+    tmp_path: Path, make_model: MakeModel, record: dict[str, object], message: str
+) -> None:
+    folder, uri = make_model("one")
+    registry = str(tmp_path / "registry")
+    version = register(registry, "churn", folder, uri)
+    stored = tmp_path / "registry/churn/versions" / version.version / "version.json"
+    digest = json.loads(stored.read_text())["digest"]
+    stored.write_text(json.dumps(record).replace("DIGEST", digest))
+
+    with pytest.raises(RegistryError, match=message) as error:
+        fetch_version(registry, "churn", version.version, tmp_path / "model")
+    assert version.version in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 # -- Vertex AI
 
 
@@ -534,7 +656,10 @@ class Refusal(BaseHTTPRequestHandler):
         self.send_header("Content-Type", self.content_type)
         self.send_header("Content-Length", str(len(self.content)))
         self.end_headers()
-        self.wfile.write(self.content)
+        # An answer to HEAD has no content (RFC 9110, 9.3.2). The client does not read it, so it can
+        # close the connection while the server writes.
+        if self.command != "HEAD":
+            self.wfile.write(self.content)
 
     do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815 - the names of http.server
 
@@ -588,6 +713,60 @@ def test_a_refusal_of_a_store_is_one_line_that_names_the_uri(
     assert "403" in str(error.value) or "Forbidden" in str(error.value)
     assert "credentials" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_is_not_blamed_on_the_store(store: Store, tmp_path: Path) -> None:
+    if store.uri.startswith("file:"):
+        pytest.skip("a folder has no client library")
+    store.create("large", bytes(1 << 20))
+    # Each write to this device fails as on a full disk. A client may remove the link.
+    (tmp_path / "full").symlink_to("/dev/full")
+
+    with pytest.raises(StorageError) as error:
+        store.download("large", tmp_path / "full")
+
+    message = f"cannot use {store.uri}/large: [Errno 28] No space left on device, on this machine"
+    assert str(error.value) == message
+
+
+def test_a_file_that_cannot_be_written_is_not_blamed_on_the_store(
+    store: Store, tmp_path: Path
+) -> None:
+    if store.uri.startswith("file:"):
+        pytest.skip("a folder has no client library")
+    store.create("small", b"x")
+
+    with pytest.raises(StorageError, match=r"missing.*, on this machine$") as error:
+        store.download("small", tmp_path / "missing/file")
+    assert "credentials" not in str(error.value)
+
+
+def test_all_keys_of_a_store(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "beside").touch()
+    assert store.keys("") == []
+    store.create("b/2", b"")
+    store.create("a", b"")
+    assert store.keys("") == ["a", "b/2"]
+    assert store.keys("b/") == ["b/2"]
+
+
+def test_a_list_of_a_folder_reads_only_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    store.create("a/sub/1", b"")
+    store.create("b/2", b"")
+    folders: list[str] = []
+    scandir = os.scandir
+
+    def record(path: str) -> object:
+        folders.append(os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", record)
+
+    assert store.keys("a/") == ["a/sub/1"]
+    assert set(folders) == {str(tmp_path / "store/a"), str(tmp_path / "store/a/sub")}
 
 
 def test_a_bucket_that_does_not_exist_is_not_an_empty_registry(stand_in: VertexStandIn) -> None:

@@ -130,6 +130,65 @@ def test_several_columns_together_and_patterns_of_names_are_checked(tmp_path: Pa
     assert any("ordered" in name for _, name in failures(check(tmp_path, reordered, schema)))
 
 
+@pytest.mark.parametrize("unique", [["id", "dayy"], "dayy", [["id"], ["id", "dayy"]]])
+def test_an_unknown_column_of_unique_is_refused(tmp_path: Path, unique: object) -> None:
+    schema = {"columns": {"id": {"dtype": "int64"}, "day": {"dtype": "str"}}, "unique": unique}
+
+    with pytest.raises(ValueError, match="unique of the schema names the column 'dayy'") as error:
+        check(tmp_path, {"id": [1, 1], "day": ["mon", "mon"]}, schema)
+    assert "Did you mean 'day'?" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("unique", "count"),
+    [
+        (["id", "day"], 2),
+        (["id", "gone"], 4),
+        (["id", "f_9"], 4),
+        (["extra"], 0),
+        ([["id"], ["id", "day"]], 6),
+    ],
+)
+def test_columns_of_unique_may_be_missing_or_only_in_the_table(
+    tmp_path: Path, unique: object, count: int
+) -> None:
+    columns = {
+        "id": {"dtype": "int64"},
+        "gone": {"dtype": "int64", "required": False},
+        "f_.*": {"dtype": "int64", "regex": True, "required": False},
+    }
+    # By hand: 4 rows share their id with another row, and 2 rows share id and day.
+    table = {"id": [1, 1, 2, 2, 3], "day": ["mon", "mon", "mon", "tue", "wed"], "extra": [*"abcde"]}
+
+    report = check(tmp_path, table, {"columns": columns, "unique": unique})
+
+    assert {violation.check for violation in report.violations} <= {"multiple_fields_uniqueness"}
+    counts = [violation.count for violation in report.violations if violation.column != "day"]
+    assert sum(counts) == count
+
+
+def test_a_pattern_that_matches_no_column_is_a_violation_when_it_is_required(
+    tmp_path: Path,
+) -> None:
+    for required, count in ((True, 1), (False, 0)):
+        columns = {"f_.*": {"dtype": "int64", "regex": True, "required": required}}
+        assert len(check(tmp_path, {"a": [1]}, {"columns": columns}).violations) == count
+
+
+def test_checks_of_rows_run_although_a_column_of_unique_is_missing(tmp_path: Path) -> None:
+    schema = {
+        "columns": {"a": {"dtype": "int64"}, "gone": {"dtype": "int64"}},
+        "unique": ["gone"],
+        "checks": {"greater_than": 0},
+    }
+
+    report = check(tmp_path, {"a": [1, -2]}, schema)
+
+    # pandera names the check with its limit.
+    assert any("greater_than(0)" in name for _, name in failures(report))
+
+
 def test_the_violations_are_those_that_pandera_finds_in_the_whole_table(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     columns = {

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from kfgcp_components.messages import one_line
 
-# Labels of Google Cloud: cloud.google.com/resource-manager/docs/labels-overview, "Requirements for
-# labels". International letters are allowed there. They are not accepted here, as in kfgcp's rule
-# about labels of runs.
+# Google has two sources, and a label must fit both. The docstring of `labels` in the Model of
+# aiplatform_v1 (google-cloud-aiplatform): at most 64 characters, only lowercase letters, digits,
+# '_' and '-'. cloud.google.com/resource-manager/docs/labels-overview, "Requirements for labels": at
+# most 63 characters, and a key begins with a letter. Both allow international letters. They are not
+# accepted here, as in kfgcp's rule about labels of runs.
 _LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
 MAX_LABELS: Final = 64
@@ -129,7 +131,11 @@ class Registry(Protocol):
         ...
 
     def download(self, version: Version, folder: Path) -> None:
-        """Write the files of a version into a folder."""
+        """Write the files of a version into a folder.
+
+        Raises:
+            RegistryError: the registry does not have the files that were registered.
+        """
         ...
 
 
@@ -140,8 +146,18 @@ def list_files(folder: Path) -> list[Path]:
 
 def digest_folder(folder: Path) -> str:
     """Return the SHA-256 of the names and contents of all files below a folder."""
+    return digest_files(folder, list_files(folder))
+
+
+def digest_files(folder: Path, paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of the names and contents of some files of a folder.
+
+    Args:
+        folder: the folder.
+        paths: the paths of the files, relative to the folder and in any order.
+    """
     digest = hashlib.sha256()
-    for path in list_files(folder):
+    for path in sorted(paths):
         content = hashlib.sha256((folder / path).read_bytes()).hexdigest()
         digest.update(f"{path.as_posix()}\0{content}\0".encode())
     return digest.hexdigest()

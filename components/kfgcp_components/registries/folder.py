@@ -10,17 +10,21 @@ can create the file. The older files are the history of the alias.
 
 from __future__ import annotations
 
+import filecmp
 import json
 import re
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kfgcp_components.messages import format_names, one_line
 from kfgcp_components.registries.base import (
     Details,
     ModelFiles,
     RegistryError,
     Version,
     check_labels,
+    digest_files,
     list_files,
     moved_meanwhile,
 )
@@ -34,6 +38,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
 _VERSION = re.compile(r"v-[0-9a-f]{12}")
 
+_REPAIR_HINT = "register the same model again with register_model to repair the version"
+
 
 class FolderRegistry:
     """The registry in a store."""
@@ -42,16 +48,22 @@ class FolderRegistry:
         self._store = store
 
     def register(self, name: str, model: ModelFiles, details: Details) -> Version:
-        """Return the version with the files of a model. Add the version when it is missing."""
+        """Return the version with the files of a model. Add the version when it is missing.
+
+        Files of the version that are missing or have changed are written again.
+        """
         check_name(name)
         check_labels(details.labels)
         version_id = f"v-{model.digest[:12]}"
         version = self._version(name, version_id)
-        if self._read_record(name, version_id) is None:
+        is_new = self._read_record(name, version_id) is None
+        if is_new:
             self._add(version, model, details)
-        stored_digest = (self._read_record(name, version_id) or {}).get("digest")
-        if stored_digest != model.digest:
+        digest, paths = self._read_contents(version)
+        if digest != model.digest or paths != list_files(model.folder):
             raise RegistryError(f"{version.resource} holds other files, or a wrong version.json")
+        if not is_new:
+            self._repair(version, model)
         return version
 
     def find(self, name: str, label: str) -> Version | None:
@@ -91,15 +103,35 @@ class FolderRegistry:
             raise RegistryError(moved_meanwhile(name, alias, current, stored))
 
     def download(self, version: Version, folder: Path) -> None:
-        """Write the files of a version into a folder."""
-        prefix = f"{version.name}/versions/{version.version}/model/"
-        for key in self._store.keys(prefix):
-            file = folder / key.removeprefix(prefix)
-            # A store can contain any key. Only files below the folder are written.
-            if not file.resolve().is_relative_to(folder.resolve()):
-                raise RegistryError(f"{version.resource} has a file outside its folder: {key}")
+        """Write the files of a version into a folder. Other files of its folder are not written.
+
+        Raises:
+            RegistryError: files are missing, or they are not those that were registered.
+        """
+        digest, paths = self._read_contents(version)
+        for path in paths:
+            # A record can contain any text. Only files below the folder are written.
+            if not (folder / path).resolve().is_relative_to(folder.resolve()):
+                raise RegistryError(
+                    f"{version.resource} has a file outside its folder: {one_line(path)}"
+                )
+        prefix = _model_prefix(version)
+        stored_keys = set(self._store.keys(prefix))
+        missing = [path.as_posix() for path in paths if prefix + path.as_posix() not in stored_keys]
+        if missing:
+            raise RegistryError(
+                f"{version.resource} has lost {format_names(missing, 3)}; {_REPAIR_HINT}"
+            )
+        for path in paths:
+            file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._store.download(key, file)
+            self._store.download(prefix + path.as_posix(), file)
+        stored_digest = digest_files(folder, paths)
+        if stored_digest != digest:
+            raise RegistryError(
+                f"the files of {version.resource} have changed: their digest is"
+                f" {stored_digest[:12]} and was {digest[:12]}; {_REPAIR_HINT}"
+            )
 
     def _add(self, version: Version, model: ModelFiles, details: Details) -> None:
         """Write the files of a version, and then its record.
@@ -107,10 +139,9 @@ class FolderRegistry:
         An attempt that ends early leaves files without a record. The next attempt writes the same
         files at the same places.
         """
-        folder = f"{version.name}/versions/{version.version}"
         files = list_files(model.folder)
         for path in files:
-            self._store.replace(f"{folder}/model/{path.as_posix()}", model.folder / path)
+            self._store.replace(_model_prefix(version) + path.as_posix(), model.folder / path)
         record = {
             "format": FORMAT,
             "name": version.name,
@@ -124,14 +155,50 @@ class FolderRegistry:
             "run_id": details.run_id,
         }
         # When another task was first, its record stands for the same files.
-        self._store.create(f"{folder}/version.json", _to_json(record))
+        self._store.create(_record_key(version.name, version.version), _to_json(record))
+
+    def _repair(self, version: Version, model: ModelFiles) -> None:
+        """Write the files of a version that are missing or have changed.
+
+        The other files stay as they are, because another task may read them.
+        """
+        prefix = _model_prefix(version)
+        stored_keys = set(self._store.keys(prefix))
+        with tempfile.TemporaryDirectory(prefix="kfgcp-registry-") as folder:
+            stored_file = Path(folder, "file")
+            for path in list_files(model.folder):
+                key = prefix + path.as_posix()
+                file = model.folder / path
+                if key in stored_keys:
+                    self._store.download(key, stored_file)
+                    if filecmp.cmp(stored_file, file, shallow=False):
+                        continue
+                self._store.replace(key, file)
 
     def _version(self, name: str, version_id: str) -> Version:
         resource = f"{self._store.uri}/{name}/versions/{version_id}"
         return Version(name, version_id, resource, f"{resource}/model")
 
     def _read_record(self, name: str, version_id: str) -> dict[str, object] | None:
-        return self._read(f"{name}/versions/{version_id}/version.json")
+        return self._read(_record_key(name, version_id))
+
+    def _read_contents(self, version: Version) -> tuple[str, list[Path]]:
+        """Return the digest of the files of a version, and their sorted paths.
+
+        Raises:
+            RegistryError: the record is missing, or is not the record of this version.
+        """
+        record = self._read_record(version.name, version.version) or {}
+        digest, files = record.get("digest"), record.get("files")
+        # The id of a version is the beginning of the digest.
+        is_digest = isinstance(digest, str) and f"v-{digest[:12]}" == version.version
+        items: list[object] = files if isinstance(files, list) else [None]
+        names = [item for item in items if isinstance(item, str)]
+        if not is_digest or len(names) != len(items):
+            raise RegistryError(
+                f"{version.resource} has a wrong version.json, without its digest or its files"
+            )
+        return str(digest), sorted(Path(name) for name in names)
 
     def _last_move(self, name: str, alias: str) -> tuple[int, str | None]:
         """Return the number of the last move of an alias, and its version. 0 and None before."""
@@ -158,6 +225,15 @@ class FolderRegistry:
         if not isinstance(record, dict):
             raise RegistryError(f"{self._store.uri}/{key} is not a JSON object")
         return record
+
+
+def _model_prefix(version: Version) -> str:
+    """Return what the keys of all files of a version begin with."""
+    return f"{version.name}/versions/{version.version}/model/"
+
+
+def _record_key(name: str, version_id: str) -> str:
+    return f"{name}/versions/{version_id}/version.json"
 
 
 def check_name(name: str) -> None:

@@ -12,6 +12,10 @@ checksums after each copy.
  their metadata |
 | this machine | computed when they are needed |
 
+The bytes are copied as they are stored. So an object with the content encoding `gzip` stays
+compressed, also as a local file. A copy from one bucket to another keeps the content type and
+encoding.
+
 A source that ends with a slash is a folder. A file goes into a target that ends with a slash or is
 a folder of this machine. Otherwise, the target is the new name of the file.
 

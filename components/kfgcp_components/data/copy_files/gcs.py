@@ -13,7 +13,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from kfgcp_components.data.copy_files.checksums import CHUNK_SIZE
-from kfgcp_components.data.copy_files.stores import Entry, stop_if
+from kfgcp_components.data.copy_files.stores import NO_CONTENT, Content, Entry, stop_if
 
 
 class GcsStore:
@@ -41,22 +41,37 @@ class GcsStore:
                 yield _to_entry(blob)
 
     def download(self, entry: Entry, target: Path, cancelled: threading.Event) -> None:
-        """Download the version of the object that `find` or `list` returned."""
+        """Download the version of the object that `find` or `list` returned.
+
+        Cloud Storage decompresses an object with the encoding gzip, unless the request accepts
+        gzip: the page "Transcoding of gzip-compressed files". The checksums are those of the stored
+        bytes. With raw_download, the client asks for these bytes.
+        """
         blob = self._bucket.blob(entry.key, generation=int(entry.version))
         with target.open("wb") as file:
             # The caller compares the checksum, which also covers the write to the disk.
             blob.download_to_file(_Writer(file, cancelled), raw_download=True, checksum=None)
 
     def upload(
-        self, source: Path, key: str, checksums: Mapping[str, str], cancelled: threading.Event
+        self,
+        source: Path,
+        key: str,
+        checksums: Mapping[str, str],
+        cancelled: threading.Event,
+        content: Content = NO_CONTENT,
     ) -> None:
         """Upload a file. The service refuses it if the checksum differs on arrival."""
         blob = self._bucket.blob(key)
         # Parts of this size, so that a cancellation does not wait for the whole file.
         blob.chunk_size = 8 * CHUNK_SIZE
+        blob.content_encoding = content.encoding or None
         with source.open("rb") as file:
-            size = source.stat().st_size
-            blob.upload_from_file(_Reader(file, cancelled), size=size, checksum="crc32c")
+            blob.upload_from_file(
+                _Reader(file, cancelled),
+                size=source.stat().st_size,
+                content_type=content.type or None,
+                checksum="crc32c",
+            )
 
 
 def _to_entry(blob: storage.Blob) -> Entry:
@@ -65,7 +80,8 @@ def _to_entry(blob: storage.Blob) -> Entry:
         # An object that was composed of others has no md5.
         if value:
             checksums[algorithm] = base64.b64decode(value).hex()
-    return Entry(blob.name, blob.size, checksums, str(blob.generation))
+    content = Content(blob.content_type or "", blob.content_encoding or "")
+    return Entry(blob.name, blob.size, checksums, str(blob.generation), content)
 
 
 class _Writer:

@@ -190,7 +190,7 @@ class Copy:
                 checksums |= compute(path, [algorithm])
         _require_equal(entry, Entry(str(path), path.stat().st_size, checksums))
         with _explain_errors(self._target):
-            self._target.store.upload(path, key, checksums, self._cancelled)
+            self._target.store.upload(path, key, checksums, self._cancelled, entry.content)
             if not self._target.is_local:
                 arrived = self._target.store.find(key)
                 _require_equal(Entry(entry.key, entry.size, checksums), arrived)

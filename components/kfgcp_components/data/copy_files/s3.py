@@ -13,7 +13,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from kfgcp_components.data.copy_files.checksums import ALGORITHMS, CHUNK_SIZE
-from kfgcp_components.data.copy_files.stores import Entry, stop_if
+from kfgcp_components.data.copy_files.stores import NO_CONTENT, Content, Entry, stop_if
 
 # The checksums of a file that was uploaded in parts say nothing about the whole file. So copy_files
 # keeps the checksums of the whole file in the metadata of the object.
@@ -40,7 +40,8 @@ class S3Store:
             if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
                 return None
             raise
-        return Entry(key, head["ContentLength"], _read_checksums(head), head["ETag"])
+        checksums = _read_checksums(head)
+        return Entry(key, head["ContentLength"], checksums, head["ETag"], _read_content(head))
 
     def list(self, folder: str) -> Iterator[Entry]:
         """Return the objects below a folder, without the placeholders of empty folders."""
@@ -62,15 +63,25 @@ class S3Store:
                 file.write(chunk)
 
     def upload(
-        self, source: Path, key: str, checksums: Mapping[str, str], cancelled: threading.Event
+        self,
+        source: Path,
+        key: str,
+        checksums: Mapping[str, str],
+        cancelled: threading.Event,
+        content: Content = NO_CONTENT,
     ) -> None:
         """Upload a file. boto3 removes the parts of an upload that fails."""
         metadata = {f"{METADATA_PREFIX}{name}": value for name, value in checksums.items()}
+        arguments: dict[str, object] = {"Metadata": metadata}
+        if content.type:
+            arguments["ContentType"] = content.type
+        if content.encoding:
+            arguments["ContentEncoding"] = content.encoding
         self._client.upload_file(
             str(source),
             self._bucket,
             key,
-            ExtraArgs={"Metadata": metadata},
+            ExtraArgs=arguments,
             Callback=_stop_callback(cancelled),
         )
 
@@ -82,6 +93,14 @@ def _stop_callback(cancelled: threading.Event) -> Callable[[int], None]:
         stop_if(cancelled)
 
     return stop
+
+
+def _read_content(head: Mapping[str, object]) -> Content:
+    """Return the media type and the encoding that an answer of S3 has."""
+    encodings = str(head.get("ContentEncoding") or "").split(",")
+    # The encoding of an upload. S3 removes it, and some servers do not.
+    own_encodings = [text.strip() for text in encodings if text.strip() != "aws-chunked"]
+    return Content(str(head.get("ContentType") or ""), ",".join(own_encodings))
 
 
 def _read_checksums(head: Mapping[str, object]) -> dict[str, str]:

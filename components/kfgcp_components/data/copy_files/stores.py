@@ -19,6 +19,22 @@ class Cancelled(Exception):
 
 
 @dataclass(frozen=True)
+class Content:
+    """How a store describes the bytes of a file. A local file has no description.
+
+    Attributes:
+        type: the media type, such as `text/csv`. Empty when unknown.
+        encoding: how the bytes are stored, such as `gzip`. Empty for bytes as they are.
+    """
+
+    type: str = ""
+    encoding: str = ""
+
+
+NO_CONTENT = Content()
+
+
+@dataclass(frozen=True)
 class Entry:
     """A file in a store.
 
@@ -27,12 +43,14 @@ class Entry:
         size: bytes.
         checksums: the checksums that the store gives, in hexadecimal, by algorithm.
         version: the text that changes when the object changes. May be empty.
+        content: how the store describes the bytes. A list of S3 does not have it.
     """
 
     key: str
     size: int
     checksums: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
+    content: Content = NO_CONTENT
 
 
 class Store(Protocol):
@@ -45,14 +63,19 @@ class Store(Protocol):
         """Return the files below a folder, in any depth. They may lack the checksums of `find`."""
 
     def download(self, entry: Entry, target: Path, cancelled: threading.Event) -> None:
-        """Write the content of a file to a local path.
+        """Write the bytes of a file to a local path, as they are stored: compressed bytes too.
 
         Raises:
             Cancelled: the event was set. The local file is incomplete.
         """
 
     def upload(
-        self, source: Path, key: str, checksums: Mapping[str, str], cancelled: threading.Event
+        self,
+        source: Path,
+        key: str,
+        checksums: Mapping[str, str],
+        cancelled: threading.Event,
+        content: Content = NO_CONTENT,
     ) -> None:
         """Make or replace a file. Readers see the old file or the whole new one.
 
@@ -61,6 +84,7 @@ class Store(Protocol):
             key: the name in the store.
             checksums: what the source has, in hexadecimal. A store keeps or checks some of them.
             cancelled: when it is set, the upload stops and leaves nothing.
+            content: how the store of the source describes the bytes. Buckets keep it.
 
         Raises:
             Cancelled: the event was set.
@@ -98,7 +122,12 @@ class LocalStore:
                 writer.write(chunk)
 
     def upload(
-        self, source: Path, key: str, checksums: Mapping[str, str], cancelled: threading.Event
+        self,
+        source: Path,
+        key: str,
+        checksums: Mapping[str, str],
+        cancelled: threading.Event,
+        content: Content = NO_CONTENT,
     ) -> None:
         """Move a complete file of the same folder to its name."""
         stop_if(cancelled)

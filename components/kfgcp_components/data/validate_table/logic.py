@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 import pandera.pandas as pandera
 
 from kfgcp_components.data.validate_table.series import to_series
-from kfgcp_components.messages import one_line
+from kfgcp_components.messages import did_you_mean, one_line
 from kfgcp_components.table_file import TableFile
 
 # The number of rows that a report shows for each violation.
@@ -72,11 +74,17 @@ def validate(table: TableFile, schema: pandera.DataFrameSchema) -> ValidationRep
 
     A column that the schema describes with a type of pandas is converted to this type if that loses
     nothing. See the module `series`.
+
+    Raises:
+        ValueError: `unique` of the schema names a column that neither the schema nor the table has.
     """
+    unique_groups = _read_unique(table, schema)
     violations = list(_check_names(table, schema))
     for name, column in _match_columns(table, schema):
         violations += _check_column(table, name, column)
-    violations += _check_several_columns(table, schema)
+    violations += _check_rows(table, schema)
+    for names in unique_groups:
+        violations += _check_unique(table, names, schema)
     return ValidationReport(table.rows, violations)
 
 
@@ -111,11 +119,11 @@ def _match_columns(
     table: TableFile, schema: pandera.DataFrameSchema
 ) -> Iterator[tuple[str, pandera.Column]]:
     """Return each column of the table that the schema describes, with its description."""
-    no_rows = pd.DataFrame(columns=table.names)
     for name, column in schema.columns.items():
         names = [name] if name in table.names else []
         if column.regex:
-            names = list(column.get_regex_columns(no_rows))
+            # get_regex_columns of pandera raises an error when no column matches.
+            names = [table_name for table_name in table.names if re.match(name, table_name)]
         for matched_name in names:
             dtype = schema.dtype or column.dtype
             yield (
@@ -140,22 +148,57 @@ def _check_column(table: TableFile, name: str, column: pandera.Column) -> Iterat
     return _run(pandera.DataFrameSchema({name: column}), frame)
 
 
-def _check_several_columns(
-    table: TableFile, schema: pandera.DataFrameSchema
-) -> Iterator[Violation]:
-    """Check what the schema says about the whole table, with only the columns that it needs."""
-    names: list[str] = []
-    if schema.checks:
-        names = table.names
-    elif schema.unique:
-        names = [name for name in schema.unique if name in table.names]
-    if not names or not set(schema.unique or []) <= set(names):
+def _read_unique(table: TableFile, schema: pandera.DataFrameSchema) -> list[list[str]]:
+    """Return the groups of columns whose values must be unique together.
+
+    pandera takes a list of names for one group, and a list of lists for several groups.
+
+    Raises:
+        ValueError: neither the schema nor the table has a column of a group. pandera ignores such a
+            name, so a typing error would accept each table.
+    """
+    groups: list[list[str]] = [list(schema.unique or [])]
+    if any(not isinstance(name, str) for name in groups[0]):
+        groups = schema.unique
+    patterns = [name for name, column in schema.columns.items() if column.regex]
+    candidates = [*schema.columns, *table.names]
+    for name in chain.from_iterable(groups):
+        matches_pattern = any(re.match(pattern, name) for pattern in patterns)
+        if name not in candidates and not matches_pattern:
+            hint = did_you_mean(name, candidates)
+            raise ValueError(
+                f"unique of the schema names the column {one_line(name, 60)!r}, which neither the"
+                f" schema nor the table has.{hint}"
+            )
+    return groups
+
+
+def _check_rows(table: TableFile, schema: pandera.DataFrameSchema) -> Iterator[Violation]:
+    """Run the checks of the schema that see whole rows."""
+    if not schema.checks:
         return iter(())
-    frame = pd.DataFrame({name: table.read(name).to_pandas() for name in names})
-    whole = pandera.DataFrameSchema(
-        checks=schema.checks, unique=schema.unique, report_duplicates=schema.report_duplicates
+    return _run(pandera.DataFrameSchema(checks=schema.checks), _to_frame(table, table.names))
+
+
+def _check_unique(
+    table: TableFile, names: Iterable[str], schema: pandera.DataFrameSchema
+) -> Iterator[Violation]:
+    """Check that the values of some columns are unique together.
+
+    A column that the table lacks does not count, as in pandera. When it is required, the check of
+    names reports it.
+    """
+    existing_names = [name for name in names if name in table.names]
+    if not existing_names:
+        return iter(())
+    unique_schema = pandera.DataFrameSchema(
+        unique=existing_names, report_duplicates=schema.report_duplicates
     )
-    return _run(whole, frame)
+    return _run(unique_schema, _to_frame(table, existing_names))
+
+
+def _to_frame(table: TableFile, names: Iterable[str]) -> pd.DataFrame:
+    return pd.DataFrame({name: table.read(name).to_pandas() for name in names})
 
 
 def _run(schema: pandera.DataFrameSchema, frame: pd.DataFrame) -> Iterator[Violation]:

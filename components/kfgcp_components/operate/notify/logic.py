@@ -49,7 +49,10 @@ class Message:
 
 
 class WebhookError(ValueError):
-    """The webhook was not reached, or refuses the message. The text does not contain its URL."""
+    """The webhook has no valid URL, was not reached, or refuses the message.
+
+    The text is one line, without the URL.
+    """
 
 
 def send(
@@ -74,8 +77,8 @@ def send(
         clock: returns the time in seconds, from any start. Tests replace it.
 
     Raises:
-        WebhookError: the message was not delivered.
-        ValueError: an argument is invalid.
+        WebhookError: the URL is invalid, or the message was not delivered.
+        ValueError: another argument is invalid.
     """
     address = read_url(url)
     if format not in FORMATS:
@@ -104,21 +107,28 @@ def read_url(url: str) -> str:
     """Return the URL of a webhook.
 
     Raises:
-        ValueError: the variable is not set, or the text is not an http or https URL. The message
+        WebhookError: the variable is not set, or the text is not an http or https URL. The message
             does not contain the URL, because the URL of a webhook is a secret.
     """
     name = url.removeprefix("env:")
     if name != url:
         if not os.environ.get(name):
-            raise ValueError(f"the environment variable {name} for the webhook is not set")
+            raise WebhookError(f"the environment variable {name} for the webhook is not set")
         url = os.environ[name]
     try:
         parts = urlsplit(url)
     except ValueError:
         # The message of this error can contain the user and the password.
-        raise ValueError("the URL of the webhook has a wrong host; copy it again") from None
+        raise WebhookError("the URL of the webhook has a wrong host; copy it again") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("the URL of the webhook must begin with https://HOST or http://HOST")
+        raise WebhookError("the URL of the webhook must begin with https://HOST or http://HOST")
+    if not url.isascii():
+        # RFC 3986: a URL has only ASCII characters. http.client cannot send others.
+        host = one_line(ascii(parts.hostname), 80)
+        raise WebhookError(
+            f"the URL of the webhook at {host} has a character that is not ASCII; write %XX for it"
+            " in the path, and xn--… in the host"
+        )
     # http.client would put the wrong part of the URL into its error.
     has_wrong_character = any(char.isspace() or not char.isprintable() for char in url)
     try:
@@ -126,7 +136,7 @@ def read_url(url: str) -> str:
     except ValueError:
         has_wrong_character = True
     if has_wrong_character or "@" in parts.netloc:
-        raise ValueError(
+        raise WebhookError(
             "the URL of the webhook has a space, a user or a wrong port; copy it again"
         )
     return url
@@ -156,6 +166,9 @@ def _attempt(request: Request, seconds: float) -> tuple[str, float | None]:
     except (URLError, HTTPException, OSError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         return one_line(reason, 120), None
+    except UnicodeError:
+        # The codec idna of Python refuses such names: RFC 1035, section 2.3.4.
+        return "its host has an empty part, or a part of more than 63 characters", NEVER
 
 
 def _read_retry_after(text: str | None) -> float | None:

@@ -3,6 +3,9 @@
 It is the counterpart of `register_model` and `promote_model`. A training pipeline fetches the
 champion to compare it with the new model, a batch prediction fetches it to use it.
 
+A registry in a folder records which files were registered, and their digest. The task fails when a
+file is missing or has changed. To repair the version, register the same model again.
+
 With `required=False`, a model that is not registered yet is not an error: `found` is false, and the
 folder of the model is empty. `gate_model` takes an empty folder as no champion.
 

@@ -12,9 +12,10 @@ A registry is a folder on any storage, or the Model Registry of Vertex AI:
 | `projects/acme-ml/locations/europe-west4` | a number that Vertex AI gives | a model at gs://, the\
  permission `aiplatform.models.upload` |
 
-A folder registry has a copy of the files. Vertex AI has only the URI of the files in the pipeline
-root of the run: deleting or expiring these objects breaks the version. Exclude them from lifecycle
-rules of the bucket, or delete the version first.
+A folder registry has a copy of the files. When files of a version are missing or have changed
+there, register the same model again to repair the version. Vertex AI has only the URI of the files
+in the pipeline root of the run: deleting or expiring these objects breaks the version. Exclude them
+from lifecycle rules of the bucket, or delete the version first.
 
 On Vertex AI, the label `kfgcp-digest` holds the digest of the files, and `kfgcp-run` the run.
 Vertex AI wants an image for each model. Without `serving_image`, the version names a prebuilt image
