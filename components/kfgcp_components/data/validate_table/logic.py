@@ -161,7 +161,7 @@ def _read_unique(table: TableFile, schema: pandera.DataFrameSchema) -> list[list
     if any(not isinstance(name, str) for name in groups[0]):
         groups = schema.unique
     patterns = [name for name, column in schema.columns.items() if column.regex]
-    candidates = [*schema.columns, *table.names]
+    candidates = list(schema.columns) + list(table.names)
     for name in chain.from_iterable(groups):
         matches_pattern = any(re.match(pattern, name) for pattern in patterns)
         if name not in candidates and not matches_pattern:
