@@ -159,15 +159,20 @@ def is_version(pipeline: PipelineLike) -> TypeGuard[str]:
     return not is_pipeline_file_name(pipeline)
 
 
+def is_declared_name(pipeline: PipelineLike) -> TypeGuard[str]:
+    """Return whether it has the form of the name of a [pipeline.X], and not of a file."""
+    return isinstance(pipeline, str) and is_pipeline_name(pipeline)
+
+
 def find_entry(workspace: OpenProject, pipeline: PipelineLike) -> ProjectPipeline | None:
-    """Return the table [pipeline.X] of a pipeline that is given by its name, None for others.
+    """Return the table [pipeline.X] of a pipeline by its name or its file, None for others.
 
     Raises:
         ConfigError: kfgcp.toml has no pipeline with this name, or its table is not valid.
     """
     if isinstance(pipeline, Spec):
         return pipeline.entry
-    if isinstance(pipeline, str) and is_pipeline_name(pipeline):
+    if is_declared_name(pipeline):
         return workspace.project.pipeline(pipeline)
     if isinstance(pipeline, (str, Path)):
         return entry_of_file(workspace.project, str(pipeline))

@@ -59,9 +59,10 @@ class ProjectMethods(OpenProject):
         """
         if isinstance(pipeline, Spec):
             spec = pipeline
-        elif pipelines.find_entry(self, pipeline) is not None or pipelines.is_version(pipeline):
+        elif pipelines.is_declared_name(pipeline) or pipelines.is_version(pipeline):
             spec = pipelines.load_pipeline(self, pipeline, env)
         else:
+            # A file that names no image of the project needs no kfgcp.toml, not even a valid one.
             spec = pin_images(load(pipeline), lambda: self.project)
         if output is not None:
             # Imported only here, because this module imports PyYAML, which is slow.
