@@ -257,7 +257,7 @@ def load_zone(name: str) -> ZoneInfo:
     # A name with a wrong form, such as an absolute path, is a ValueError. A folder is an OSError.
     except (KeyError, ValueError, OSError):
         raise CronError(
-            f"There is no time zone {name!r}.",
+            f"The time zone {name!r} does not exist.",
             hint=f'{_suggest_zone(name)}Write a name of the IANA database: "Europe/Berlin", "UTC".',
         ) from None
 

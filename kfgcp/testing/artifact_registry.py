@@ -140,15 +140,15 @@ class ArtifactRegistry:
         The result is empty for a package that does not exist.
         """
         with self._lock:
-            found = self._repositories[repository].packages.get(package)
-            tags = found.tags if found is not None else {}
+            stored_package = self._repositories[repository].packages.get(package)
+            tags = stored_package.tags if stored_package is not None else {}
             return {tag: f"sha256:{digest}" for tag, digest in tags.items()}
 
     def files(self, repository: str, package: str) -> dict[str, bytes]:
         """Return the files of a package by their digests, the oldest first."""
         with self._lock:
-            found = self._repositories[repository].packages.get(package)
-            versions = found.versions if found is not None else {}
+            stored_package = self._repositories[repository].packages.get(package)
+            versions = stored_package.versions if stored_package is not None else {}
             return {f"sha256:{digest}": version.content for digest, version in versions.items()}
 
     # -- the service

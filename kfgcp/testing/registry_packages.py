@@ -103,7 +103,7 @@ def read_upload(request: Request) -> Upload:
     The service takes the name of the package from the pipeline. Which files it refuses is a guess.
 
     Raises:
-        GoogleError: 400, there is no file, it is not a pipeline, or a tag is invalid.
+        GoogleError: 400, the file is missing or is not a pipeline, or a tag is invalid.
     """
     header = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
     # Without the header MIME-Version, the parser still reads the parts.

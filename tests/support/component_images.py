@@ -1,6 +1,6 @@
 """The images of kfgcp's components, built once on a machine and used by all tests.
 
-The images are not removed after the tests: the next session finds them when nothing has changed.
+The images stay after the tests. The next run of the tests uses them when nothing has changed.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_a_short_table_has_defaults(tmp_path: Path) -> None:
         (_schedule('every = "6h"'), "A schedule has either cron or every.", "every ="),
         (_schedule(due='cron = "0 6 * *"'), "'0 6 * *' has 4 fields, not 5.", "Write minute"),
         (_schedule(due='cron = "0 6 31 2 *"'), "the day 31 is not in February.", "Correct"),
-        (_schedule('time_zone = "Mars"'), "There is no time zone 'Mars'.", "IANA"),
+        (_schedule('time_zone = "Mars"'), "The time zone 'Mars' does not exist.", "IANA"),
         (_schedule("max_active = 0"), "max_active is 0, which is not between 1 and 10.", "Write"),
         (_schedule("crn = 1"), "unknown key 'crn'", "Did you mean 'cron'?"),
         (_schedule("paused = 1"), "paused", ""),

@@ -205,7 +205,7 @@ def test_an_unknown_zone_is_refused(zone: str) -> None:
     with pytest.raises(CronError) as caught:
         Timetable.parse(cron="@daily", time_zone=zone)
 
-    assert caught.value.message == f"There is no time zone {zone!r}."
+    assert caught.value.message == f"The time zone {zone!r} does not exist."
 
 
 def test_a_misspelled_zone_gets_a_suggestion() -> None:
