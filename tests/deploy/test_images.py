@@ -63,8 +63,10 @@ def project(
         (home / "kfgcp.toml").write_text(TOML.format(project=line))
 
     yield write
+    # By tag: an image that another one begins with cannot be removed by its id before that one.
     for image in docker.images.list(filters={"label": f"test={home}"}):
-        docker.images.remove(image.id, force=True)
+        for tag in image.tags:
+            docker.images.remove(tag, force=True)
 
 
 def test_an_image_is_built_once_with_what_it_begins_with(

@@ -346,7 +346,10 @@ def test_an_output_where_kfp_cannot_compile_it_fails_the_task(ignore_rules, exec
 
     run = execute(odd_places)
 
-    problem = "contains the output text.Output inside another value, where KFP cannot fill it in"
+    problem = (
+        "contains the output text.Output inside another value, where KFP cannot fill it in:"
+        " pass the output as an argument of its own"
+    )
     assert task(run, "see-dict").error.message == f"input 'd' {problem}"
     assert task(run, "for-loop-2").error.message == f"the loop's list of items {problem}"
     assert task(run, "variable").error.message == f"the variable A {problem}"

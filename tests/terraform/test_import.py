@@ -25,6 +25,7 @@ def test_the_outputs_of_an_environment_become_a_table_that_runs_are_submitted_wi
                 "project": "acme-ml-dev",
                 "location": "europe-west4",
                 "pipeline_root": "gs://acme-ml-dev-artifacts/growth",
+                "pipeline_registry": "https://europe-west4-kfp.pkg.dev/acme-ml-dev/kfgcp-kfp",
                 "service_account": "kfgcp-runner-growth@acme-ml-dev.iam.gserviceaccount.com",
                 "labels": {"team": "growth", "environment": "dev", "cost_center": "ml"},
             }
@@ -49,29 +50,29 @@ def test_each_team_has_an_environment_on_each_backend(
 def test_doctor_is_content_with_what_was_imported(
     outputs: dict[str, JsonDict], home: Path, kfgcp: Command, key: str, name: str
 ) -> None:
-    """Only the addresses are the stand-ins', and the sign-in that a proxy would want; all else is
-    Terraform's."""
-    from kfgcp.testing import kubeflow, vertex
+    """Only the addresses and the sign-in are those of the stand-ins. All else is Terraform's."""
+    from kfgcp.testing import KubeflowStandIn, VertexStandIn, kubeflow, vertex
 
     (home / "outputs.json").write_text(json.dumps(outputs["all_parts_and_two_teams"]))
     assert kfgcp("env", "import", name, "--from", key, "--file", "outputs.json").code == 0
     settings = tomllib.loads((home / "kfgcp.toml").read_text())["env"][name]
 
-    on_kubeflow = settings["backend"] == "kubeflow"
-    with (
-        kubeflow()
-        if on_kubeflow
-        else vertex(project=settings["project"], location=settings["location"]) as env
-    ):
+    stand_in: KubeflowStandIn | VertexStandIn
+    if settings["backend"] == "kubeflow":
+        stand_in = kubeflow()
+    else:
+        stand_in = vertex(project=settings["project"], location=settings["location"])
+        repository = settings["pipeline_registry"].rsplit("/", 1)[1]
+        stand_in.artifact_registry.make_repository(repository)
+    with stand_in as env:
         env.make_bucket(settings["pipeline_root"].split("/")[2])
-        led = {
-            key: value for key, value in env.environ_of(name).items() if key.startswith("STORAGE_")
-        }
-        keys = ("API_ENDPOINT", "LOGGING_ENDPOINT", "ARTIFACT_REGISTRY_ENDPOINT", "HOST")
-        led |= {f"KFGCP_ENV_{name.upper()}_{key}": env.api_endpoint for key in keys}
-        result = kfgcp(
-            "doctor", "--env", name, env=led | {f"KFGCP_ENV_{name.upper()}_AUTH": "anonymous"}
-        )
+        variables = {f"KFGCP_ENV_{name.upper()}_AUTH": "anonymous"}
+        for variable, value in env.environ_of(name).items():
+            if variable.startswith("STORAGE_"):
+                variables[variable] = value
+        for setting in ("API_ENDPOINT", "LOGGING_ENDPOINT", "ARTIFACT_REGISTRY_ENDPOINT", "HOST"):
+            variables[f"KFGCP_ENV_{name.upper()}_{setting}"] = env.api_endpoint
+        result = kfgcp("doctor", "--env", name, env=variables)
 
     assert result.code == 0, result.out + result.err
     assert settings["pipeline_root"] in result.out
