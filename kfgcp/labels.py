@@ -55,7 +55,7 @@ def automatic_labels(*, pipeline: str, version: str, env: str, folder: Path) -> 
         **pipeline_labels(pipeline, version),
         **_git_labels(folder),
         "env": label_value(env),
-        "user": label_value(_user_name()),
+        "user": label_value(user_name()),
     }
     return {name: value for name, value in labels.items() if value}
 
@@ -92,7 +92,8 @@ def label_value(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:MAX_LENGTH].strip("-")
 
 
-def _user_name() -> str:
+def user_name() -> str:
+    """Return the name of the user of this process, "" without one."""
     import getpass
 
     try:

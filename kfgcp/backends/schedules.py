@@ -61,6 +61,8 @@ class LiveSchedule:
         starts_at: the time after which it may start runs. It is `created_at` without a start time.
         disabled_at: when it was disabled last, None when it is enabled or the time is not known.
         last_due: the due time of the last run that it started, None when it is not known.
+        applied: the marker of what `apply` wrote last, see `kfgcp.backends.applied`. "" without
+            one.
     """
 
     ref: str
@@ -75,6 +77,7 @@ class LiveSchedule:
     starts_at: datetime
     disabled_at: datetime | None = None
     last_due: datetime | None = None
+    applied: str = ""
 
 
 @dataclass(frozen=True, slots=True)
