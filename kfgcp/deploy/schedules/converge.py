@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
+from kfgcp.deploy.schedules.ownership import is_marker_of
 from kfgcp.deploy.schedules.steps import Step, StepKind, changed_fields, next_step
 from kfgcp.errors import BackendError, BadAnswer
 from kfgcp.model import JsonValue
@@ -75,7 +76,7 @@ def converge(
 
     Args:
         service: the service.
-        project: the marker of the project.
+        project: the name of the project.
         name: the name of the schedule.
         desired: the schedule of kfgcp.toml, None when it must not exist.
         live: the schedules with this name on the service, as they were just read.
@@ -199,7 +200,7 @@ def _read_again(
         current = {
             schedule.ref: schedule
             for schedule in service.list_schedules()
-            if (schedule.project, schedule.name) == (project, name)
+            if schedule.name == name and is_marker_of(schedule.project, project)
         }
         if current == before:
             return current
