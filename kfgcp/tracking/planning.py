@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from kfgcp.backends.base import SupportsRefresh, capability
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
-from kfgcp.backends.versions import RegisteredVersion, SupportsVersions
+from kfgcp.backends.versions import NamesPipelines, RegisteredVersion, SupportsVersions
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.plan.changes import PlannedChange
 from kfgcp.deploy.plan.pipelines import (
@@ -128,7 +128,7 @@ class Planner:
             live = our_schedules(reader.schedules(), self._project.name)
             removable = self._removable(live)
             pipeline_names: Sequence[str] = ()
-            if self._start_other_pipelines(reader, live, removable):
+            if self._start_other_pipelines(reader, registry, live, removable):
                 pipeline_names = reader.pipeline_names()
             else:
                 registry = None
@@ -159,6 +159,7 @@ class Planner:
     def _start_other_pipelines(
         self,
         reader: ServiceReader,
+        registry: SupportsVersions | None,
         live: Mapping[str, tuple[LiveSchedule, ...]],
         removable: Set[str],
     ) -> bool:
@@ -179,7 +180,7 @@ class Planner:
         started = self._pushes_by_name().keys()
         names: set[str] = set()
         for schedule in removable:
-            names |= {pipeline_of(item) for item in live[schedule]}
+            names |= {_pipeline_of(item, registry) for item in live[schedule]}
         for name in sorted(names - started):
             if name in known:
                 reader.start_pipeline(name, ())
@@ -240,6 +241,14 @@ class Planner:
             if pipeline.desired is not None:
                 of_name.append(pipeline.desired.push)
         return pushes
+
+
+def _pipeline_of(live: LiveSchedule, registry: SupportsVersions | None) -> str:
+    """Return the name of the pipeline of a schedule in the registry, "" when it is not known."""
+    entry = live.fields.get("entry")
+    if isinstance(registry, NamesPipelines) and isinstance(entry, str):
+        return registry.pipeline_of(entry)
+    return pipeline_of(live)
 
 
 @dataclass(slots=True)
