@@ -30,7 +30,7 @@ MAX_LENGTH: Final = 63
 SUBMISSION: Final = "submission"
 EXPERIMENT: Final = "experiment"
 
-# The labels of the runs of schedules, see kfgcp/deploy/schedules/labels.py.
+# The labels of the runs of schedules, see kfgcp/backends/schedule_labels.py.
 PROJECT: Final = "kfgcp-project"
 SCHEDULE: Final = "kfgcp-schedule"
 DUE: Final = "kfgcp-due"
@@ -38,8 +38,11 @@ DUE: Final = "kfgcp-due"
 # Labels that say something about one run, and would be wrong in its repetition.
 _LABELS_OF_ONE_RUN: Final = ("env", "user", SUBMISSION, EXPERIMENT, PROJECT, SCHEDULE, DUE)
 
+# The labels that say which commit a pipeline comes from.
+GIT_LABELS: Final = ("git", "git-dirty")
+
 # Labels that services of Google add to a run.
-_PREFIXES_OF_GOOGLE: Final = ("goog-", "vertex-ai-")
+PREFIXES_OF_GOOGLE: Final = ("goog-", "vertex-ai-")
 
 
 def automatic_labels(*, pipeline: str, version: str, env: str, folder: Path) -> dict[str, str]:
@@ -78,7 +81,7 @@ def repeated_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in labels.items()
-        if name not in _LABELS_OF_ONE_RUN and not name.startswith(_PREFIXES_OF_GOOGLE)
+        if name not in _LABELS_OF_ONE_RUN and not name.startswith(PREFIXES_OF_GOOGLE)
     }
 
 

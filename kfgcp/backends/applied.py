@@ -21,7 +21,8 @@ def applied_digest(fields: Mapping[str, JsonValue], *, paused: bool) -> str:
 
     Args:
         fields: the properties, see `SupportsSchedules.fields_of`.
-        paused: whether the schedule starts no runs.
+        paused: whether the schedule starts no runs. It is False on services where a pause cannot
+            change the marker at the same time, which are all of them now.
 
     Example:
         >>> applied_digest({"max_active": 1, "cron": "0 6 * * *"}, paused=False)

@@ -12,11 +12,10 @@ process takes the lock over in two cases:
 from __future__ import annotations
 
 import os
-import platform
 import secrets
 import socket
 import subprocess
-import uuid
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -212,7 +211,9 @@ def _machine_identity() -> str:
         # Two containers of one machine can have the same name, and count their processes apart.
         namespace = Path("/proc/self/ns/pid").readlink()
     except OSError:
-        # Systems other than Linux.
+        # Systems other than Linux. The module takes time to import.
+        import uuid
+
         return f"{socket.gethostname()} {uuid.getnode():x}"
     return f"{boot} {namespace}"
 
@@ -222,7 +223,7 @@ def _process_start(pid: int) -> str | None:
 
     The result is "" when the system does not tell.
     """
-    if platform.system() == "Linux":
+    if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, ProcessLookupError):

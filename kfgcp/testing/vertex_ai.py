@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final, Unpack
 
 from kfgcp.spec.json_values import JsonObject
@@ -32,7 +33,7 @@ from kfgcp.testing.running import (
     EmulatorVariable,
     RunningStandIn,
 )
-from kfgcp.testing.schedules import Schedules
+from kfgcp.testing.schedules import ScheduledRun, Schedules
 from kfgcp.testing.seeds import PerRun, SeedOptions, seeds, value_for_run, values_for_run
 from kfgcp.testing.server import Request, Response, Route, Router
 
@@ -171,6 +172,23 @@ class VertexStandIn(RunningStandIn):
             UsageError: the schedule starts no job now.
         """
         return self._schedules.fire(schedule).id
+
+    def fire_due(self, until: datetime) -> list[ScheduledRun]:
+        """Start the jobs of all schedules for their due times up to a time, see `Schedules`.
+
+        Args:
+            until: the time, with a zone. A due time at it is included.
+        """
+        return self._schedules.fire_due(until)
+
+    @property
+    def schedule_clock(self) -> Callable[[], float]:
+        """The clock of the schedules: it returns seconds since 1970. A test can set its own."""
+        return self._schedules.clock
+
+    @schedule_clock.setter
+    def schedule_clock(self, clock: Callable[[], float]) -> None:
+        self._schedules.clock = clock
 
     def seed(
         self,

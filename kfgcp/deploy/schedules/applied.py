@@ -13,11 +13,14 @@ __all__ = ["applied_digest", "was_changed_by_hand"]
 
 
 def was_changed_by_hand(live: LiveSchedule) -> bool:
-    """Return whether a schedule differs from what `apply` wrote last.
+    """Return whether the properties of a schedule differ from what `apply` wrote last.
+
+    Neither service can pause a schedule and change its marker in one request, so the marker does
+    not cover the pause. `enabled` is compared with kfgcp.toml.
 
     A schedule without the marker is of somebody else, or of an earlier kfgcp. It does not count as
     changed.
     """
     if not live.applied:
         return False
-    return live.applied != applied_digest(live.fields, paused=not live.enabled)
+    return live.applied != applied_digest(live.fields, paused=False)

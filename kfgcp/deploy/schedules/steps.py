@@ -19,7 +19,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -109,11 +109,15 @@ def next_step(
         return _begin_replacement(desired, others, facts, now, may_wait=may_wait)
     changed = changed_fields(current.fields, fields)
     if changed:
+        missed = _find_skipped(desired, current, now)
+        # A paused schedule that catches up must have no due time between `now` and the update.
+        counts = current.enabled or (desired.catch_up and not desired.paused)
         wait = None
         if may_wait:
-            wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
-        return wait or Step(StepKind.UPDATE, live=current, fields=changed)
-    return _take_over(desired, current, others, facts, now)
+            affected = replace(current, enabled=counts)
+            wait = _wait_for_quiet([affected], desired.timetable, timedelta(0), now)
+        return wait or Step(StepKind.UPDATE, live=current, fields=changed, missed=missed)
+    return _take_over(desired, current, others, facts, now, may_wait=may_wait)
 
 
 def changed_fields(
@@ -192,6 +196,8 @@ def _take_over(
     others: Sequence[LiveSchedule],
     facts: ScheduleFacts,
     now: datetime,
+    *,
+    may_wait: bool,
 ) -> Step | None:
     """Return the next step when a schedule has the right properties.
 
@@ -201,6 +207,7 @@ def _take_over(
         others: the other schedules with its name.
         facts: constant properties of the service.
         now: the time.
+        may_wait: see `next_step`.
     """
     for other in others:
         if not other.enabled:
@@ -212,8 +219,15 @@ def _take_over(
             return Step(StepKind.DELETE, live=current)
         return Step(StepKind.DISABLE, live=other)
     if current.enabled and desired.paused:
-        return Step(StepKind.DISABLE, live=current)
-    if not current.enabled and not desired.paused:
+        wait = None
+        if may_wait and current.starts_at <= now:
+            # The run of a due time before the pause must have been started.
+            wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
+        return wait or Step(StepKind.DISABLE, live=current)
+    # A schedule that was created to be paused has a late start time, and the process that created
+    # it may have been killed before the pause.
+    starts_late = not facts.creates_disabled and current.starts_at > now
+    if not desired.paused and (starts_late or not current.enabled):
         return Step(StepKind.ENABLE, live=current)
     for other in others:
         missed = () if facts.fires_missed else _find_missed(desired, current, other)
@@ -229,6 +243,21 @@ def _find_missed(
         return ()
     due_times = desired.timetable.between(old.disabled_at, current.starts_at, MAX_MISSED)
     return tuple(due_times) if desired.catch_up else tuple(due_times[-1:])
+
+
+def _find_skipped(
+    desired: DesiredSchedule, current: LiveSchedule, now: datetime
+) -> tuple[datetime, ...]:
+    """Return the due times of a pause that an update would skip although they must be started.
+
+    Vertex AI: "All unstarted runs before the update time will be skipped", see UpdateSchedule in
+    schedule_service.proto.
+    """
+    if current.enabled or current.disabled_at is None:
+        return ()
+    if desired.paused or not desired.catch_up:
+        return ()
+    return tuple(desired.timetable.between(current.disabled_at, now, MAX_MISSED))
 
 
 def _wait_for_quiet(
