@@ -152,7 +152,7 @@ class SimulatedSchedules(SimulatedService):
         super()._after_write()
 
     def _mark(self, row: Row) -> None:
-        applied = applied_digest(row.live.fields, paused=not row.live.enabled)
+        applied = applied_digest(row.live.fields, paused=False)
         row.live = replace(row.live, applied=applied)
 
 
