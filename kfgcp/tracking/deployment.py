@@ -103,7 +103,7 @@ def open_services(workspace: OpenProject) -> Services:
             return None
         return capability(workspace.backend(env), SupportsSchedules)
 
-    return Services(open_schedules, partial(_hold_lock, workspace))
+    return Services(open_schedules, partial(hold_lock, workspace))
 
 
 def _to_plan(
@@ -154,7 +154,7 @@ def _apply(
     is_fixed: bool,
 ) -> Applied:
     """Write the changes of a plan while this process holds the lock of the environment."""
-    with _hold_lock(workspace, plan.env) as lock:
+    with hold_lock(workspace, plan.env) as lock:
         draft = planner.draft()
         if is_fixed:
             _refuse_moved(plan.fingerprint, _fingerprint(draft), plan.env)
@@ -170,7 +170,7 @@ def _apply(
         return writer.write(draft.pipelines, draft.schedules)
 
 
-def _hold_lock(workspace: OpenProject, env: str) -> AbstractContextManager[HeldLock]:
+def hold_lock(workspace: OpenProject, env: str) -> AbstractContextManager[HeldLock]:
     """Return the lock of an environment: on its service, or in the state folder."""
     project = workspace.project
     owner = LockOwner.of_this_process()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import PipelineLike
 
 if TYPE_CHECKING:
-    from kfgcp.deploy.plan.plan import Applied, Notice, Plan
+    from kfgcp.deploy.plan.plan import Applied, ApplyStep, Plan
     from kfgcp.deploy.schedules.schedules import Schedules
     from kfgcp.deploy.versions.push import Pushed
     from kfgcp.tracking.versions import Versions
@@ -105,7 +105,10 @@ class DeployMethods(OpenProject):
         return make_destroy_plan(self, names, env)
 
     def apply(
-        self, *names: str, env: str | None = None, notice: Notice = lambda step: None
+        self,
+        *names: str,
+        env: str | None = None,
+        notice: Callable[[ApplyStep], None] = lambda step: None,
     ) -> Applied:
         """Bring an environment to what kfgcp.toml declares, and return what was done.
 
@@ -131,7 +134,10 @@ class DeployMethods(OpenProject):
         return make_plan(self, names, env, is_fixed=False).apply(notice)
 
     def destroy(
-        self, *names: str, env: str | None = None, notice: Notice = lambda step: None
+        self,
+        *names: str,
+        env: str | None = None,
+        notice: Callable[[ApplyStep], None] = lambda step: None,
     ) -> Applied:
         """Delete the schedules of this project in an environment. Versions and runs stay.
 

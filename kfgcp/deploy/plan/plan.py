@@ -97,9 +97,11 @@ class Plan:
     changes: tuple[PlannedChange, ...]
     notes: tuple[str, ...]
     fingerprint: Fingerprint
-    apply_with: Callable[[Plan, Notice], Applied] = field(repr=False, compare=False)
+    apply_with: Callable[[Plan, Callable[[ApplyStep], None]], Applied] = field(
+        repr=False, compare=False
+    )
 
-    def apply(self, notice: Notice = ignore_step) -> Applied:
+    def apply(self, notice: Callable[[ApplyStep], None] = ignore_step) -> Applied:
         """Write the changes, and return what was done.
 
         The plan is computed again first. A failed change does not prevent the others.
