@@ -63,6 +63,7 @@ class LiveSchedule:
         last_due: the due time of the last run that it started, None when it is not known.
         applied: the marker of what `apply` wrote last, see `kfgcp.backends.applied`. "" without
             one.
+        is_busy: whether its active runs would end when it is deleted. It is deleted later.
     """
 
     ref: str
@@ -78,6 +79,7 @@ class LiveSchedule:
     disabled_at: datetime | None = None
     last_due: datetime | None = None
     applied: str = ""
+    is_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,8 @@ def next_step(
     """
     in_order = sorted(live, key=lambda schedule: (schedule.created_at, schedule.ref))
     if desired is None:
-        return Step(StepKind.DELETE, live=in_order[0]) if in_order else None
+        removable = [schedule for schedule in in_order if not schedule.is_busy]
+        return Step(StepKind.DELETE, live=removable[0]) if removable else None
     current = _find_current(fields, in_order, facts)
     others = [schedule for schedule in in_order if schedule is not current]
     if current is None:
@@ -230,6 +231,9 @@ def _take_over(
     if not desired.paused and (starts_late or not current.enabled):
         return Step(StepKind.ENABLE, live=current)
     for other in others:
+        if other.is_busy:
+            # A later apply deletes it. It is disabled, so it starts no run until then.
+            continue
         missed = () if facts.fires_missed else _find_missed(desired, current, other)
         return Step(StepKind.DELETE, live=other, missed=missed)
     return None
