@@ -113,7 +113,9 @@ def read_fields(body: RecurringRunAnswer, experiment: str) -> dict[str, JsonValu
     fields: dict[str, JsonValue] = {
         **_read_trigger(body.get("trigger") or TriggerAnswer()),
         "name": body.get("display_name") or "",
-        "experiment": experiment,
+        # For MySQL, the experiment "default" is "Default", which each server has. See
+        # `kfgcp.backends.kubeflow.names.is_same_name`.
+        "experiment": experiment.rstrip(" ").casefold(),
         "catch_up": not body.get("no_catchup", False),
         "max_active": int(body.get("max_concurrency") or 0),
     }
