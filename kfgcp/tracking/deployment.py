@@ -11,7 +11,7 @@ from kfgcp.backends.applied import applied_digest
 from kfgcp.backends.base import capability
 from kfgcp.backends.locks import HeldLock, LockOwner, SupportsLock
 from kfgcp.backends.registry import runs_here
-from kfgcp.backends.schedules import DesiredSchedule, SupportsSchedules
+from kfgcp.backends.schedules import SupportsSchedules
 from kfgcp.deploy.plan.apply import Writer
 from kfgcp.deploy.plan.fingerprint import (
     Fingerprint,
@@ -23,6 +23,7 @@ from kfgcp.deploy.plan.fingerprint import (
 from kfgcp.deploy.plan.folder_lock import FolderLock
 from kfgcp.deploy.plan.plan import Applied, Notice, Plan
 from kfgcp.deploy.plan.plan_file import read_plan
+from kfgcp.deploy.plan.schedules import SchedulePlan
 from kfgcp.deploy.plan.steady_clock import SteadyClock
 from kfgcp.deploy.schedules.converge import Clock
 from kfgcp.deploy.schedules.on_service import Services
@@ -130,18 +131,18 @@ def _fingerprint(draft: Draft) -> Fingerprint:
             updated[schedule.name] = max(times)
     return Fingerprint(
         pipelines={plan.desired.name: pipeline_text(plan) for plan in draft.pipelines},
-        declared={plan.name: _declared_text(draft, plan.desired) for plan in draft.schedules},
+        declared={plan.name: _declared_text(plan) for plan in draft.schedules},
         versions=versions,
         live=live,
         updated=updated,
     )
 
 
-def _declared_text(draft: Draft, desired: DesiredSchedule | None) -> str:
+def _declared_text(plan: SchedulePlan) -> str:
     """Return the value of a schedule of kfgcp.toml in a fingerprint."""
-    if desired is None or draft.service is None:
+    if plan.desired is None:
         return "deleted"
-    return applied_digest(draft.service.fields_of(desired), paused=desired.paused)
+    return applied_digest(plan.fields, paused=plan.desired.paused)
 
 
 def _apply(

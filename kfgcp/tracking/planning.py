@@ -360,7 +360,7 @@ class _Comparison:
         move = self._move(schedule.name, entry)
         change = plan_schedule(self.selection.env.name, desired, fields, live, move)
         pipeline = schedule.pipeline.partition("@")[0]
-        return SchedulePlan(schedule.name, pipeline, desired, entry, live, move, change)
+        return SchedulePlan(schedule.name, pipeline, desired, fields, entry, live, move, change)
 
     def _desired(self, schedule: ProjectSchedule) -> tuple[RegisteredVersion, DesiredSchedule]:
         name, is_version, version = schedule.pipeline.partition("@")
@@ -435,7 +435,7 @@ class _Comparison:
             live = self.live[name]
             move = self._move(name, None)
             change = plan_deletion(self.selection.env.name, name, live, move)
-            plans.append(SchedulePlan(name, "", None, None, live, move, change))
+            plans.append(SchedulePlan(name, "", None, {}, None, live, move, change))
         return plans
 
     def _move(self, schedule: str, target: RegisteredVersion | None) -> TagMove | None:

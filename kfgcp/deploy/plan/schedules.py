@@ -34,6 +34,7 @@ class SchedulePlan:
         name: its name.
         pipeline: the name of its pipeline in kfgcp.toml, "" when it is deleted.
         desired: the schedule of kfgcp.toml, None when it is deleted.
+        fields: the properties that it must have.
         entry: the version that it uses, None when it is deleted. The plan may push it first.
         live: the schedules with its name on the service.
         move: what happens to its tag, None for nothing.
@@ -43,6 +44,7 @@ class SchedulePlan:
     name: str
     pipeline: str
     desired: DesiredSchedule | None
+    fields: Mapping[str, JsonValue]
     entry: RegisteredVersion | None
     live: tuple[LiveSchedule, ...]
     move: TagMove | None
