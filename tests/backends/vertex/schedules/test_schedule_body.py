@@ -58,7 +58,9 @@ FULL_SETTINGS = replace(
 
 
 def body_of(desired: DesiredSchedule, settings: VertexSettings = SETTINGS) -> JsonDict:
-    return json.loads(json.dumps(schedule_body(desired, settings, PARENT), allow_nan=False))
+    text = json.dumps(schedule_body(desired, settings, PARENT), allow_nan=False)
+    body: JsonDict = json.loads(text)
+    return body
 
 
 def answer_of(body: JsonDict) -> JsonDict:
