@@ -111,7 +111,7 @@ class VertexLocks:
                 return generation
             stored = store.read()
             if stored is None:
-                # Its holder has just removed it.
+                # Its holder has just removed or renewed it.
                 continue
             holder = stored.owner
             if holder == owner:
@@ -178,7 +178,7 @@ class LockObject:
         return str(answer["generation"])
 
     def read(self) -> StoredLock | None:
-        """Return the lock, None when the object does not exist."""
+        """Return the lock, None when the object does not exist or was just written again."""
         try:
             response = self._http.exchange("GET", self._path)
             answer = read(response.json(), _OBJECT, service=SERVICE, thing="an object")
