@@ -20,7 +20,7 @@ from kfgcp.backends.base import (
     SupportsRetry,
 )
 from kfgcp.backends.locks import SupportsLock
-from kfgcp.backends.schedules import SupportsSchedules
+from kfgcp.backends.schedules import FindsOtherSchedulers, SupportsSchedules
 from kfgcp.backends.service import (
     CanRetry,
     HasLocks,
@@ -66,7 +66,8 @@ def find_part(mirror: MirroredRuns, service: RunService, protocol: type) -> obje
     if protocol is SupportsLock and isinstance(service, HasLocks):
         return service.locks()
     # These Protocols name no run, so a service can implement them itself.
-    if protocol in (SupportsArtifacts, SupportsPreview) and isinstance(service, protocol):
+    own_protocols = (SupportsArtifacts, SupportsPreview, FindsOtherSchedulers)
+    if protocol in own_protocols and isinstance(service, protocol):
         return service
     return None
 

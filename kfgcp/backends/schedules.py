@@ -163,3 +163,30 @@ class SupportsSchedules(Protocol):
             The id of the run, and whether this call started it. Two calls for the same due time
             start one run, also when the answer of the first was lost.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class OtherScheduler:
+    """Something besides the schedules of the service that starts a pipeline at due times.
+
+    Attributes:
+        title: what it is, for messages: `the job kfgcp-daily of Cloud Scheduler`.
+        pipeline: the name of the pipeline in the registry.
+        due: when it starts runs, as it says so itself.
+    """
+
+    title: str
+    pipeline: str
+    due: str
+
+
+@runtime_checkable
+class FindsOtherSchedulers(Protocol):
+    """Can find what else starts pipelines at due times."""
+
+    def find_other_schedulers(self) -> Sequence[OtherScheduler]:
+        """Return what starts pipelines of registries. It costs at most one request.
+
+        Raises:
+            BackendError: the service of the other schedulers refuses or cannot be reached.
+        """

@@ -16,6 +16,7 @@ from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import protos
 from kfgcp.testing.artifact_registry import ArtifactRegistry
 from kfgcp.testing.cloud_logging import CloudLogging
+from kfgcp.testing.cloud_scheduler import SchedulerJobs
 from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.google import GoogleError, check_query, denied, invalid, not_found
 from kfgcp.testing.job_logs import JobLogs
@@ -58,6 +59,7 @@ class VertexStandIn(RunningStandIn):
         operations: `operations.seconds` is the duration of long-running operations, 0 by default.
         logging: `logging.payload` is the form of the log entries of tasks: `json` or `text`.
         permissions: the answers to questions about tokens, permissions and quotas.
+        cloud_scheduler: the jobs of Cloud Scheduler, which a test adds.
         artifact_registry: the repositories of pipelines. It has REPOSITORY from the start.
         service_accounts: the accounts that jobs may run as, None for any.
         max_request_bytes: the longest body of a request.
@@ -93,6 +95,7 @@ class VertexStandIn(RunningStandIn):
         self.logging = CloudLogging(project, PROJECT_NUMBER, job_logs.entries)
         self.artifact_registry = ArtifactRegistry(location, self.operations)
         self.artifact_registry.make_repository(REPOSITORY)
+        self.cloud_scheduler = SchedulerJobs()
         self.permissions = Permissions(self._may_act_as)
         # The base class starts the server, and then requests may come at once. So call it last.
         self._router = Router(self._routes())
@@ -281,6 +284,7 @@ class VertexStandIn(RunningStandIn):
         routes.append(Route("GET", _BASE, self._get_location))
         for part in (self._jobs, self._schedules, self._metadata, self._models, self.operations):
             routes += part.routes(_BASE)
+        routes += self.cloud_scheduler.routes(_BASE)
         # The routes of downloads are last, because they also fit many paths of other services.
         return routes + self.artifact_registry.routes()
 

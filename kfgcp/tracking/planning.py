@@ -7,7 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from kfgcp.backends.base import SupportsRefresh, capability
-from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
+from kfgcp.backends.schedules import (
+    DesiredSchedule,
+    FindsOtherSchedulers,
+    LiveSchedule,
+    SupportsSchedules,
+)
 from kfgcp.backends.versions import NamesPipelines, RegisteredVersion, SupportsVersions
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.plan.changes import PlannedChange
@@ -29,7 +34,7 @@ from kfgcp.deploy.plan.use_tags import TagMove, move_of
 from kfgcp.deploy.versions.names import parse_version_name
 from kfgcp.deploy.versions.push import Push
 from kfgcp.deploy.versions.resolve import check_digits, find_version, read_spec
-from kfgcp.errors import ConfigError, KfgcpError, SpecError, Unsupported, UsageError
+from kfgcp.errors import BackendError, ConfigError, KfgcpError, SpecError, Unsupported, UsageError
 from kfgcp.spec.diff import diff
 from kfgcp.spec.load import Spec, from_text
 from kfgcp.tracking import changes
@@ -276,6 +281,7 @@ class _Comparison:
         self._check_tags(pipelines)
         schedules = [self._plan_schedule(schedule) for schedule in self.selection.schedules]
         schedules += self._plan_deletions()
+        self._note_other_schedulers(schedules)
         return Draft(
             self.selection,
             tuple(pipelines),
@@ -424,6 +430,31 @@ class _Comparison:
     def _recorded_versions(self, prefix: str) -> Sequence[str]:
         store = self.workspace.recorded_store
         return store.versions(prefix) if store is not None else ()
+
+    def _note_other_schedulers(self, schedules: Sequence[SchedulePlan]) -> None:
+        """Note what else starts the pipelines of new schedules.
+
+        It is looked up only before a schedule is created, so other plans need no request for it.
+        """
+        new_pipelines = set()
+        for plan in schedules:
+            if plan.desired is not None and not plan.live:
+                new_pipelines.add(plan.desired.request.spec.name)
+        env = self.selection.env.name
+        finder = capability(self.workspace.backend(env), FindsOtherSchedulers)
+        if finder is None or not new_pipelines:
+            return
+        try:
+            others = finder.find_other_schedulers()
+        except BackendError as error:
+            self.notes.append(f"Other schedulers of the pipelines are not known: {error.message}")
+            return
+        for other in others:
+            if other.pipeline in new_pipelines:
+                self.notes.append(
+                    f"{other.title[:1].upper()}{other.title[1:]} starts {other.pipeline} too"
+                    f" ({other.due}). Remove it, so that no due time starts two runs."
+                )
 
     # -- schedules that kfgcp.toml does not have
 

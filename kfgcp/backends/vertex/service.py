@@ -16,6 +16,7 @@ from urllib.parse import quote
 from kfgcp.backends.base import UNKNOWN_SUBMISSION, LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
 from kfgcp.backends.run_values import replace_error
+from kfgcp.backends.schedules import OtherScheduler
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.backends.vertex import filters
 from kfgcp.backends.vertex import request as job_request
@@ -148,6 +149,18 @@ class VertexService:
         from kfgcp.backends.vertex.locks import VertexLocks
 
         return VertexLocks(self._env, self._settings)
+
+    def find_other_schedulers(self) -> list[OtherScheduler]:
+        """Return the jobs of Cloud Scheduler that start pipelines, see `FindsOtherSchedulers`."""
+        # Only the first plan of a schedule needs the module.
+        from kfgcp.backends.vertex.cloud_scheduler import ADDRESS, SECONDS, SERVICE, find_jobs
+
+        endpoint = self._settings.api_endpoint or ""
+        # A private endpoint of Vertex AI does not serve Cloud Scheduler. A stand-in does.
+        address = endpoint if endpoint and is_loopback(endpoint) else ADDRESS
+        tokens = token_source(self._env)
+        http = ServiceClient(address, tokens, service=SERVICE, seconds=SECONDS)
+        return find_jobs(http, self._parent)
 
     # -- starting and ending runs
 
