@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SubmitRequest as SubmitRequest,
         SupportsArtifacts as SupportsArtifacts,
     )
+    from kfgcp.backends.locks import LockOwner as LockOwner, Locked as Locked
     from kfgcp.backends.versions import RegisteredVersion as RegisteredVersion
     from kfgcp.config import (
         Environment as Environment,
@@ -39,7 +40,15 @@ if TYPE_CHECKING:
     from kfgcp.config_schedules import ProjectSchedule as ProjectSchedule
     from kfgcp.cron import Timetable as Timetable
     from kfgcp.deploy.images.images import ImageInfo as ImageInfo, Images as Images
+    from kfgcp.deploy.plan.changes import (
+        PlanAction as PlanAction,
+        PlannedChange as PlannedChange,
+        ResourceKind as ResourceKind,
+    )
+    from kfgcp.deploy.plan.fingerprint import Fingerprint as Fingerprint
+    from kfgcp.deploy.plan.plan import Applied as Applied, ApplyStep as ApplyStep, Plan as Plan
     from kfgcp.deploy.schedules.backfill import BackfillStep as BackfillStep
+    from kfgcp.deploy.schedules.on_service import DeployedSchedule as DeployedSchedule
     from kfgcp.deploy.schedules.schedules import (
         ScheduleInfo as ScheduleInfo,
         Schedules as Schedules,
@@ -138,6 +147,7 @@ if TYPE_CHECKING:
 
     _workspace = Workspace()
     # generated: functions
+    apply = _workspace.apply
     artifacts = _workspace.artifacts
     cancel = _workspace.cancel
     check = _workspace.check
@@ -145,6 +155,7 @@ if TYPE_CHECKING:
     compile = _workspace.compile
     dashboard = _workspace.dashboard
     delete = _workspace.delete
+    destroy = _workspace.destroy
     diff = _workspace.diff
     doctor = _workspace.doctor
     dry_run = _workspace.dry_run
@@ -157,6 +168,7 @@ if TYPE_CHECKING:
     metrics = _workspace.metrics
     note = _workspace.note
     open = _workspace.open
+    plan = _workspace.plan
     push = _workspace.push
     rerun = _workspace.rerun
     resume = _workspace.resume
@@ -179,13 +191,18 @@ _TYPES: Final = {
         "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"
         " SubmitRequest SupportsArtifacts"
     ),
+    "kfgcp.backends.locks": "LockOwner Locked",
     "kfgcp.backends.versions": "RegisteredVersion",
     "kfgcp.config": "Environment ImageSource Project",
     "kfgcp.config_pipelines": "ParamSet ProjectPipeline",
     "kfgcp.config_schedules": "ProjectSchedule",
     "kfgcp.cron": "Timetable",
     "kfgcp.deploy.images.images": "ImageInfo Images",
+    "kfgcp.deploy.plan.changes": "PlanAction PlannedChange ResourceKind",
+    "kfgcp.deploy.plan.fingerprint": "Fingerprint",
+    "kfgcp.deploy.plan.plan": "Applied ApplyStep Plan",
     "kfgcp.deploy.schedules.backfill": "BackfillStep",
+    "kfgcp.deploy.schedules.on_service": "DeployedSchedule",
     "kfgcp.deploy.schedules.schedules": "ScheduleInfo Schedules",
     "kfgcp.deploy.schedules.tick": "TickAction TickResult",
     "kfgcp.deploy.versions.push": "Pushed",
@@ -239,6 +256,7 @@ _TYPES: Final = {
 # need `kfgcp.workspace`, which imports such modules itself. So `make reference` writes them.
 # generated: function names
 _FUNCTIONS: Final = (
+    "apply",
     "artifacts",
     "cancel",
     "check",
@@ -246,6 +264,7 @@ _FUNCTIONS: Final = (
     "compile",
     "dashboard",
     "delete",
+    "destroy",
     "diff",
     "doctor",
     "dry_run",
@@ -258,6 +277,7 @@ _FUNCTIONS: Final = (
     "metrics",
     "note",
     "open",
+    "plan",
     "push",
     "rerun",
     "resume",

@@ -55,7 +55,8 @@ def to_kubeflow(timetable: Timetable, now: datetime, server_zone: str = "UTC") -
 
     An interval drifts on the server. Without catch-up, the server starts a run at once when it has
     missed a whole interval, for example during a pause, and then counts from that moment
-    (periodic_schedule.go, getNextScheduledEpochNoCatchup).
+    (periodic_schedule.go, GetNextScheduledEpochNoCatchup). So an interval that divides an hour or a
+    day is sent as a cron expression, when the server reads expressions in UTC.
 
     Args:
         timetable: the timetable.
@@ -70,8 +71,13 @@ def to_kubeflow(timetable: Timetable, now: datetime, server_zone: str = "UTC") -
         >>> now = datetime(2026, 3, 1, tzinfo=UTC)
         >>> to_kubeflow(Timetable.parse(cron="0 6 * * 7"), now).cron
         '0 0 6 * * 0'
+        >>> to_kubeflow(Timetable.parse(every="6h"), now).cron
+        '0 0 */6 * * *'
     """
     if timetable.every_seconds is not None:
+        fields = _divisor_as_cron(timetable.every_seconds)
+        if fields is not None and server_zone == "UTC":
+            return KubeflowTrigger(cron=f"0 {fields}")
         first_due = timetable.next(now)
         if first_due is None:
             raise ValueError("an interval is always due")
@@ -89,13 +95,21 @@ def to_kubeflow(timetable: Timetable, now: datetime, server_zone: str = "UTC") -
 
 
 def _interval_as_cron(seconds: int, text: str) -> str:
+    fields = _divisor_as_cron(seconds)
+    if fields is not None:
+        return fields
+    raise Unsupported(
+        f"Vertex AI has no interval of {text}: it takes only cron expressions.",
+        hint="Choose an interval that divides an hour or a day, such as 30m or 6h, or write cron.",
+    )
+
+
+def _divisor_as_cron(seconds: int) -> str | None:
+    """Return an interval from midnight UTC as five fields, None when they cannot express it."""
     minutes, rest = divmod(seconds, 60)
     if rest == 0 and minutes <= 60 and 60 % minutes == 0:
         return "0 * * * *" if minutes == 60 else f"*/{minutes} * * * *"
     hours, rest = divmod(seconds, 3600)
     if rest == 0 and hours <= 24 and 24 % hours == 0:
         return "0 0 * * *" if hours == 24 else f"0 */{hours} * * *"
-    raise Unsupported(
-        f"Vertex AI has no interval of {text}: it takes only cron expressions.",
-        hint="Choose an interval that divides an hour or a day, such as 30m or 6h, or write cron.",
-    )
+    return None

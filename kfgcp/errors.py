@@ -6,7 +6,7 @@
     │   ├── ParamError           2   a parameter is unknown, missing or of the wrong type
     │   └── RunNotFound          2   no recorded run has this id, beginning of an id or name
     ├── SpecError                3   the pipeline does not compile, or is not a valid PipelineSpec
-    ├── CheckFailed              4   a check found a problem, or two pipelines differ
+    ├── CheckFailed              4   a check found a problem, two pipelines differ, or a plan is old
     ├── BackendError             5   the backend refused or cannot be reached
     │   ├── Unsupported          5   the backend cannot do what the pipeline asks for
     │   ├── MachineError         5   this machine has no memory, threads, processes or disk space
@@ -85,7 +85,7 @@ class SpecError(KfgcpError):
 
 
 class CheckFailed(KfgcpError):
-    """A check found a problem, or `kfgcp diff --exit-code` a difference."""
+    """A check found a problem, `kfgcp diff --exit-code` a difference, or a plan is out of date."""
 
     exit_code = 4
 

@@ -30,7 +30,7 @@ MAX_LENGTH: Final = 63
 SUBMISSION: Final = "submission"
 EXPERIMENT: Final = "experiment"
 
-# The labels of the runs of schedules, see kfgcp/deploy/schedules/labels.py.
+# The labels of the runs of schedules, see kfgcp/backends/schedule_labels.py.
 PROJECT: Final = "kfgcp-project"
 SCHEDULE: Final = "kfgcp-schedule"
 DUE: Final = "kfgcp-due"
@@ -38,8 +38,11 @@ DUE: Final = "kfgcp-due"
 # Labels that say something about one run, and would be wrong in its repetition.
 _LABELS_OF_ONE_RUN: Final = ("env", "user", SUBMISSION, EXPERIMENT, PROJECT, SCHEDULE, DUE)
 
+# The labels that say which commit a pipeline comes from.
+GIT_LABELS: Final = ("git", "git-dirty")
+
 # Labels that services of Google add to a run.
-_PREFIXES_OF_GOOGLE: Final = ("goog-", "vertex-ai-")
+PREFIXES_OF_GOOGLE: Final = ("goog-", "vertex-ai-")
 
 
 def automatic_labels(*, pipeline: str, version: str, env: str, folder: Path) -> dict[str, str]:
@@ -55,7 +58,7 @@ def automatic_labels(*, pipeline: str, version: str, env: str, folder: Path) -> 
         **pipeline_labels(pipeline, version),
         **_git_labels(folder),
         "env": label_value(env),
-        "user": label_value(_user_name()),
+        "user": label_value(user_name()),
     }
     return {name: value for name, value in labels.items() if value}
 
@@ -78,7 +81,7 @@ def repeated_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in labels.items()
-        if name not in _LABELS_OF_ONE_RUN and not name.startswith(_PREFIXES_OF_GOOGLE)
+        if name not in _LABELS_OF_ONE_RUN and not name.startswith(PREFIXES_OF_GOOGLE)
     }
 
 
@@ -92,7 +95,8 @@ def label_value(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:MAX_LENGTH].strip("-")
 
 
-def _user_name() -> str:
+def user_name() -> str:
+    """Return the name of the user of this process, "" without one."""
     import getpass
 
     try:

@@ -19,11 +19,15 @@ from kfgcp.backends.base import (
     SupportsPreview,
     SupportsRetry,
 )
+from kfgcp.backends.locks import SupportsLock
+from kfgcp.backends.schedules import FindsOtherSchedulers, SupportsSchedules
 from kfgcp.backends.service import (
     CanRetry,
+    HasLocks,
     HasLogs,
     HasNativeClient,
     HasRegistry,
+    HasSchedules,
     RunService,
 )
 from kfgcp.backends.versions import SupportsVersions
@@ -57,8 +61,13 @@ def find_part(mirror: MirroredRuns, service: RunService, protocol: type) -> obje
         return MirrorNative(mirror, service)
     if protocol is SupportsVersions and isinstance(service, HasRegistry):
         return service.versions()
+    if protocol is SupportsSchedules and isinstance(service, HasSchedules):
+        return service.schedules()
+    if protocol is SupportsLock and isinstance(service, HasLocks):
+        return service.locks()
     # These Protocols name no run, so a service can implement them itself.
-    if protocol in (SupportsArtifacts, SupportsPreview) and isinstance(service, protocol):
+    own_protocols = (SupportsArtifacts, SupportsPreview, FindsOtherSchedulers)
+    if protocol in own_protocols and isinstance(service, protocol):
         return service
     return None
 

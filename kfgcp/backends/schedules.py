@@ -61,6 +61,9 @@ class LiveSchedule:
         starts_at: the time after which it may start runs. It is `created_at` without a start time.
         disabled_at: when it was disabled last, None when it is enabled or the time is not known.
         last_due: the due time of the last run that it started, None when it is not known.
+        applied: the marker of what `apply` wrote last, see `kfgcp.backends.applied`. "" without
+            one.
+        is_busy: whether its active runs would end when it is deleted. It is deleted later.
     """
 
     ref: str
@@ -75,6 +78,8 @@ class LiveSchedule:
     starts_at: datetime
     disabled_at: datetime | None = None
     last_due: datetime | None = None
+    applied: str = ""
+    is_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +162,31 @@ class SupportsSchedules(Protocol):
         Returns:
             The id of the run, and whether this call started it. Two calls for the same due time
             start one run, also when the answer of the first was lost.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class OtherScheduler:
+    """Something besides the schedules of the service that starts a pipeline at due times.
+
+    Attributes:
+        title: what it is, for messages: `the job kfgcp-daily of Cloud Scheduler`.
+        pipeline: the name of the pipeline in the registry.
+        due: when it starts runs, as it says so itself.
+    """
+
+    title: str
+    pipeline: str
+    due: str
+
+
+@runtime_checkable
+class FindsOtherSchedulers(Protocol):
+    """Can find what else starts pipelines at due times."""
+
+    def find_other_schedulers(self) -> Sequence[OtherScheduler]:
+        """Return what starts pipelines of registries. It costs at most one request.
+
+        Raises:
+            BackendError: the service of the other schedulers refuses or cannot be reached.
         """

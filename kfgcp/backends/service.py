@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
 from kfgcp.backends.base import LogFilter, LogLine, LogTail, Pace, SubmitRequest
+from kfgcp.backends.locks import SupportsLock
+from kfgcp.backends.schedules import SupportsSchedules
 from kfgcp.backends.versions import SupportsVersions
 from kfgcp.model import Run, RunState
 from kfgcp.query import RunFilter
@@ -209,6 +211,22 @@ class HasRegistry(Protocol):
 
     def versions(self) -> SupportsVersions:
         """Return the registry. An environment may have none; then its methods raise ConfigError."""
+
+
+@runtime_checkable
+class HasSchedules(Protocol):
+    """Keeps schedules, see `SupportsSchedules`."""
+
+    def schedules(self) -> SupportsSchedules:
+        """Return the schedules of the environment."""
+
+
+@runtime_checkable
+class HasLocks(Protocol):
+    """Keeps locks, see `SupportsLock`."""
+
+    def locks(self) -> SupportsLock:
+        """Return the locks of the environment."""
 
 
 class ServiceRecords(Protocol):

@@ -170,6 +170,9 @@ class SupportsVersions(Protocol):
 
     Each method raises the errors of `kfgcp.errors`: `ConfigError` when the environment has no
     registry or one of another format, `BackendError` when the service refuses or cannot be reached.
+
+    A registry belongs to one thread. But after `list_pipelines` has returned, several threads may
+    call `list_versions`, `read_text` and `read` at the same time.
     """
 
     @property
@@ -241,3 +244,17 @@ class SupportsVersions(Protocol):
 
     def remove_tag(self, version: RegisteredVersion, tag: str) -> None:
         """Remove a tag of an entry. Do nothing when the entry does not have it."""
+
+
+@runtime_checkable
+class NamesPipelines(Protocol):
+    """A registry whose entries do not have the name of their pipeline in their identity."""
+
+    def pipeline_of(self, ref: str) -> str:
+        """Return the name of the pipeline of an entry, "" when it is not known.
+
+        After `list_pipelines`, it sends no request.
+
+        Args:
+            ref: the identity of the entry, see `RegisteredVersion.ref`.
+        """

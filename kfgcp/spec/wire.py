@@ -334,6 +334,35 @@ def set_task_caching(task: dict[str, Any], enabled: bool) -> None:
     task["cachingOptions"] = options
 
 
+def replace_param(task: dict[str, object], param: str, constant: str) -> None:
+    """Give a task a constant instead of a parameter of the pipeline, in place.
+
+    Args:
+        task: a task of the pipeline itself.
+        param: the name of the parameter.
+        constant: the text that the task gets.
+
+    Raises:
+        ValueError: the task reads only a part of the parameter.
+
+    Example:
+        >>> task = {"inputs": {"parameters": {"text": {"componentInputParameter": "day"}}}}
+        >>> replace_param(task, "day", "monday")
+        >>> task["inputs"]["parameters"]
+        {'text': {'runtimeValue': {'constant': 'monday'}}}
+    """
+    inputs = as_mapping(task.get("inputs"))
+    bindings = dict(as_mapping(inputs.get("parameters")))
+    for name, binding in bindings.items():
+        if as_mapping(binding).get("componentInputParameter") != param:
+            continue
+        if binding.get("parameterExpressionSelector"):
+            raise ValueError(f"the input {name} reads a part of {param}")
+        bindings[name] = {"runtimeValue": {"constant": constant}}
+    if bindings:
+        task["inputs"] = {**inputs, "parameters": bindings}
+
+
 # -- helpers of the readers
 
 

@@ -1,7 +1,10 @@
 """Schedules of a stand-in: `/v1/projects/P/locations/L/schedules`.
 
 It answers the methods of ScheduleService in aiplatform_v1. A schedule starts a job only when a test
-calls `fire`.
+calls `fire` or `fire_due`.
+
+`nextRunTime` is the due time that the schedule has not handled yet. When it is in the past, "the
+runs are being started behind schedule" (Schedule.next_run_time in schedule.proto).
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -70,14 +74,36 @@ Schedule = JsonBody
 """A Schedule of aiplatform_v1 as JSON."""
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduledRun:
+    """A job that a schedule started for a due time.
+
+    Attributes:
+        schedule: the resource name of the schedule.
+        due: the due time.
+        job: the id of the job.
+    """
+
+    schedule: str
+    due: datetime
+    job: str
+
+
 class Schedules:
-    """The schedules of a location."""
+    """The schedules of a location.
+
+    Attributes:
+        clock: returns the time in seconds since 1970. A test can set its own.
+    """
 
     def __init__(self, place: Place, operations: Operations, jobs: Jobs) -> None:
+        self.clock: Callable[[], float] = time.time
         self._place = place
         self._operations = operations
         self._jobs = jobs
         self._schedules: dict[str, Schedule] = {}
+        # The id of a paused schedule -> the first due time that it has not handled.
+        self._paused_at_due: dict[str, str] = {}
         self._count = 0
         self._lock = threading.RLock()
 
@@ -104,7 +130,7 @@ class Schedules:
         with self._lock:
             self._count += 1
             schedule_id = str(stable_number("schedule", self._place.parent, self._count))
-            now = format_time(time.time())
+            now = format_time(self.clock())
             schedule: Schedule = {
                 "name": self._name(schedule_id),
                 "startTime": now,
@@ -115,7 +141,9 @@ class Schedules:
                 "createTime": now,
                 "updateTime": now,
             }
-            _set_next_run(schedule)
+            # The service starts the runs of all due times since a start time in the past
+            # (sky-uk/kfp-operator#580).
+            _set_next_run(schedule, _read_time(schedule["startTime"]))
             self._schedules[schedule_id] = schedule
             return Response(body=schedule)
 
@@ -155,13 +183,25 @@ class Schedules:
         for path in mask:
             if path[0] not in _CHANGEABLE:
                 raise invalid(f"{path[0]} cannot be changed.", "update_mask")
-        # A field that is in the mask but not in the body is removed.
+        for path in mask:
+            # UpdateScheduleRequest of aiplatform_v1: "The non-empty fields cannot be unset." In
+            # Protocol Buffers, false is not different from an empty field.
+            stored_value = stored_schedule.get(path[0])
+            if stored_value not in (None, False, True) and not body.get(path[0]):
+                raise invalid(f"{path[0]} cannot be unset.", "update_mask")
         updated = {name: value for name, value in stored_schedule.items() if (name,) not in mask}
         updated |= protos.apply_mask(body, mask)
         updated = self._check_schedule(updated)
-        updated["updateTime"] = format_time(time.time())
-        _set_next_run(updated)
+        now = self.clock()
+        updated["updateTime"] = format_time(now)
+        # ScheduleService.UpdateSchedule: new runs are scheduled from the next due time after the
+        # update, and all runs before it that have not started are skipped.
+        after = max(_utc(now), _read_time(updated["startTime"]))
+        _set_next_run(updated, after)
         with self._lock:
+            next_due = _next_due(updated, after)
+            if schedule in self._paused_at_due and next_due is not None:
+                self._paused_at_due[schedule] = next_due
             stored_schedule.clear()
             stored_schedule.update(updated)
             return Response(body=stored_schedule)
@@ -171,6 +211,7 @@ class Schedules:
         self._look_up(schedule)
         with self._lock:
             self._schedules.pop(schedule, None)
+            self._paused_at_due.pop(schedule, None)
         return self._operations.start("DeleteOperationMetadata")
 
     def pause(self, request: Request, schedule: str, **_: str) -> Response:
@@ -178,20 +219,33 @@ class Schedules:
         stored_schedule = self._look_up_uncompleted(schedule)
         with self._lock:
             stored_schedule["state"] = "PAUSED"
-            stored_schedule["lastPauseTime"] = format_time(time.time())
-            stored_schedule.pop("nextRunTime", None)
+            stored_schedule["lastPauseTime"] = format_time(self.clock())
+            due = stored_schedule.pop("nextRunTime", None)
+            if due is not None:
+                self._paused_at_due[schedule] = due
         return Response()
 
     def resume(self, request: Request, schedule: str, **_: str) -> Response:
-        """Answer ResumeSchedule."""
+        """Answer ResumeSchedule.
+
+        Without `catchUp`, runs are scheduled from the next due time on. With it, all missed runs
+        are scheduled first.
+        """
         body = json_body(request)
         check_fields(body, ("catchUp", "name"))
         stored_schedule = self._look_up_uncompleted(schedule)
+        if stored_schedule["state"] != "PAUSED":
+            raise wrong_state(f"Only a paused schedule can be resumed: {self._name(schedule)}.")
+        catch_up = bool(body.get("catchUp", body.get("catch_up", False)))
         with self._lock:
+            now = self.clock()
             stored_schedule["state"] = "ACTIVE"
-            stored_schedule["lastResumeTime"] = format_time(time.time())
-            stored_schedule["catchUp"] = bool(body.get("catchUp", body.get("catch_up", False)))
-            _set_next_run(stored_schedule)
+            stored_schedule["lastResumeTime"] = format_time(now)
+            stored_schedule["catchUp"] = catch_up
+            _set_next_run(stored_schedule, max(_utc(now), _read_time(stored_schedule["startTime"])))
+            missed = self._paused_at_due.pop(schedule, None)
+            if catch_up and missed is not None:
+                stored_schedule["nextRunTime"] = missed
         return Response()
 
     # -- for tests
@@ -218,26 +272,65 @@ class Schedules:
                 f" {stored_schedule['state']}.",
                 hint="Only a schedule in the state ACTIVE starts jobs.",
             )
-        self._check_active_jobs(stored_schedule)
+        if self._is_full(stored_schedule):
+            max_count = stored_schedule["maxConcurrentActiveRunCount"]
+            raise UsageError(
+                f"The schedule has {max_count} active runs; at most {max_count} are allowed.",
+                hint="Wait until a run ends, or cancel it.",
+            )
         with self._lock:
-            count = int(stored_schedule["startedRunCount"]) + 1
-            job = self._start_job(stored_schedule, count)
-            stored_schedule["startedRunCount"] = str(count)
-            stored_schedule["updateTime"] = format_time(time.time())
-            max_count = int(stored_schedule.get("maxRunCount") or 0)
-            if max_count and count >= max_count:
-                stored_schedule["state"] = "COMPLETED"
-                stored_schedule.pop("nextRunTime", None)
-        return job
+            scheduled_time = stored_schedule.get("nextRunTime") or format_time(self.clock())
+            return self._start_job(stored_schedule, scheduled_time)
+
+    def fire_due(self, until: datetime) -> list[ScheduledRun]:
+        """Start the jobs of all due times up to a time, as the service does.
+
+        A schedule with too many active jobs waits when it allows queueing, and otherwise skips the
+        due time (Schedule.allow_queueing in schedule.proto).
+
+        Args:
+            until: the time, with a zone. A due time at it is included.
+
+        Returns:
+            The jobs, in the order of their start.
+
+        Raises:
+            UsageError: the service would refuse a job.
+        """
+        runs: list[ScheduledRun] = []
+        with self._lock:
+            for schedule in list(self._schedules.values()):
+                runs += self._fire_due_times(schedule, until)
+        return runs
 
     # -- helpers
 
-    def _start_job(self, schedule: Schedule, count: int) -> Job:
+    def _fire_due_times(self, schedule: Schedule, until: datetime) -> list[ScheduledRun]:
+        runs: list[ScheduledRun] = []
+        end = schedule.get("endTime")
+        while "nextRunTime" in schedule:
+            due_text = schedule["nextRunTime"]
+            due = _read_time(due_text)
+            if due > until:
+                break
+            if end and due >= _read_time(end):
+                _complete(schedule)
+                break
+            if not self._is_full(schedule):
+                job = self._start_job(schedule, due_text)
+                runs.append(ScheduledRun(schedule["name"], due, job.id))
+            elif schedule.get("allowQueueing"):
+                break
+            if schedule["state"] == "ACTIVE":
+                _set_next_run(schedule, due)
+        return runs
+
+    def _start_job(self, schedule: Schedule, scheduled_time: str) -> Job:
         """Start a job of a schedule, and record the job in the schedule.
 
-        count: the number of jobs that the schedule has started, with this one.
+        scheduled_time: the due time of the job.
         """
-        scheduled_time = schedule.get("nextRunTime") or format_time(time.time())
+        count = int(schedule["startedRunCount"]) + 1
         schedule_id = schedule["name"].rpartition("/")[2]
         job_body = schedule[_CREATE_REQUEST]["pipelineJob"]
         try:
@@ -251,20 +344,23 @@ class Schedules:
             "scheduledRunTime": scheduled_time,
             "runResponse": f"{self._place.parent}/pipelineJobs/{job.id}",
         }
+        schedule["startedRunCount"] = str(count)
+        schedule["updateTime"] = format_time(self.clock())
+        max_count = int(schedule.get("maxRunCount") or 0)
+        if max_count and count >= max_count:
+            _complete(schedule)
         return job
 
-    def _check_active_jobs(self, schedule: Schedule) -> None:
-        """Raise an error if a schedule has reached its limit of running jobs."""
+    def _is_full(self, schedule: Schedule) -> bool:
+        """Return whether a schedule has reached its limit of active jobs."""
         max_count = int(schedule.get("maxConcurrentActiveRunCount") or 0)
+        if not max_count:
+            return False
         active_count = 0
         for job in self._jobs.all():
             if job.schedule == schedule["name"] and not job.run().state.final:
                 active_count += 1
-        if max_count and active_count >= max_count:
-            raise UsageError(
-                f"The schedule has {active_count} active runs; at most {max_count} are allowed.",
-                hint="Wait until a run ends, or cancel it.",
-            )
+        return active_count >= max_count
 
     def _check_schedule(self, schedule: Schedule) -> Schedule:
         """Check a schedule and its job, and return the schedule with the checked job.
@@ -331,15 +427,34 @@ def _check_end(schedule: Schedule) -> None:
         raise invalid("end_time must be after start_time.", "schedule.end_time")
 
 
-def _set_next_run(schedule: Schedule) -> None:
-    """Set `nextRunTime` of a schedule. Remove it if the schedule is not active."""
+def _set_next_run(schedule: Schedule, after: datetime) -> None:
+    """Set `nextRunTime` of a schedule. Remove it if the schedule is not active.
+
+    after: the next due time after this time.
+    """
     schedule.pop("nextRunTime", None)
-    if schedule["state"] != "ACTIVE":
-        return
-    earliest = max(datetime.now(UTC), datetime.fromisoformat(schedule["startTime"]))
-    due = Cron.parse(schedule["cron"]).after(earliest)
-    if due is not None:
-        schedule["nextRunTime"] = format_time(due.timestamp())
+    due = _next_due(schedule, after)
+    if schedule["state"] == "ACTIVE" and due is not None:
+        schedule["nextRunTime"] = due
+
+
+def _next_due(schedule: Schedule, after: datetime) -> str | None:
+    """Return the first due time of a schedule after a time, None when there is none."""
+    due = Cron.parse(schedule["cron"]).after(after)
+    return None if due is None else format_time(due.timestamp())
+
+
+def _complete(schedule: Schedule) -> None:
+    schedule["state"] = "COMPLETED"
+    schedule.pop("nextRunTime", None)
+
+
+def _read_time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _build_sort_key(order: str) -> Callable[[Schedule], SortKey]:

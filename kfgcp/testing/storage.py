@@ -76,16 +76,16 @@ class Storage:
 
 
 class _ConditionNotMet(Exception):
-    """The object exists, but the request wants to create it."""
+    """The object has another generation than the request names."""
 
 
 def _conditional_storage(storage_class: type) -> type:
-    """Return a subclass of the emulated storage that can refuse to replace an object."""
+    """Return a subclass of the emulated storage that checks the generation of an object."""
 
     class Conditional(storage_class):  # type: ignore[misc]
-        # Whether the present request must not replace an object. The server handles one request
-        # after another, so no other request sees the value.
-        must_create = False
+        # The generation that the object of the present request must have, "0" for no object, None
+        # for any. The server handles one request after another, so no other request sees the value.
+        expected_generation: str | None = None
 
         def create_file(
             self,
@@ -95,9 +95,24 @@ def _conditional_storage(storage_class: type) -> type:
             file_obj: object,
             file_id: str | None = None,
         ) -> None:
-            if self.must_create and file_name in self.objects.get(bucket_name, {}):
-                raise _ConditionNotMet
+            self._check_generation(bucket_name, file_name)
             super().create_file(bucket_name, file_name, content, file_obj, file_id)
+
+        def get_file_obj(self, bucket_name: str, file_name: str) -> Any:
+            file_obj = super().get_file_obj(bucket_name, file_name)
+            self._check_generation(bucket_name, file_name)
+            return file_obj
+
+        def delete_file(self, bucket_name: str, file_name: str) -> None:
+            if file_name in self.objects.get(bucket_name, {}):
+                self._check_generation(bucket_name, file_name)
+            super().delete_file(bucket_name, file_name)
+
+        def _check_generation(self, bucket_name: str, file_name: str) -> None:
+            stored = self.objects.get(bucket_name, {}).get(file_name)
+            generation = "0" if stored is None else str(stored["generation"])
+            if self.expected_generation not in (None, generation):
+                raise _ConditionNotMet
 
     return Conditional
 
@@ -105,9 +120,9 @@ def _conditional_storage(storage_class: type) -> type:
 def _guard_handler(handler: Any, host_names: Sequence[str]) -> Any:
     """Return a subclass of a handler that refuses requests of foreign web pages.
 
-    It also heeds the query parameter `ifGenerationMatch=0` of uploads, which the emulator ignores:
-    the upload succeeds only when the object does not exist yet. Source: the page "Request
-    preconditions" of the documentation of Cloud Storage. Other generations are not supported.
+    It also heeds the query parameter `ifGenerationMatch`, which the emulator ignores. A request
+    succeeds only when the object has this generation, and with 0 only when it does not exist.
+    Otherwise the answer is 412. Source: cloud.google.com/storage/docs/request-preconditions.
 
     The handler needs no lock, because the server handles one request after another.
     """
@@ -122,21 +137,28 @@ def _guard_handler(handler: Any, host_names: Sequence[str]) -> Any:
         def guard(self) -> CrossSiteGuard:
             return CrossSiteGuard(self.server.server_port, host_names)
 
+        def do_GET(self) -> None:  # noqa: N802 - a name of http.server
+            self._check_condition(super().do_GET)
+
+        def do_DELETE(self) -> None:  # noqa: N802 - a name of http.server
+            self._check_condition(super().do_DELETE)
+
         def do_POST(self) -> None:  # noqa: N802 - a name of http.server
-            self._upload(super().do_POST)
+            self._check_condition(super().do_POST)
 
         def do_PUT(self) -> None:  # noqa: N802 - a name of http.server
-            self._upload(super().do_PUT)
+            self._check_condition(super().do_PUT)
 
-        def _upload(self, upload: Callable[[], None]) -> None:
+        def _check_condition(self, handle: Callable[[], None]) -> None:
             query = parse_qs(urlsplit(self.path).query)
-            self.storage.must_create = query.get("ifGenerationMatch") == ["0"]
+            generations = query.get("ifGenerationMatch")
+            self.storage.expected_generation = generations[0] if generations else None
             try:
-                upload()
+                handle()
             except _ConditionNotMet:
                 self._send_condition_not_met()
             finally:
-                self.storage.must_create = False
+                self.storage.expected_generation = None
 
         def _send_condition_not_met(self) -> None:
             message = "At least one of the pre-conditions you specified did not hold."

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final, Unpack
 
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import protos
 from kfgcp.testing.artifact_registry import ArtifactRegistry
 from kfgcp.testing.cloud_logging import CloudLogging
+from kfgcp.testing.cloud_scheduler import SchedulerJobs
 from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.google import GoogleError, check_query, denied, invalid, not_found
 from kfgcp.testing.job_logs import JobLogs
@@ -32,7 +34,7 @@ from kfgcp.testing.running import (
     EmulatorVariable,
     RunningStandIn,
 )
-from kfgcp.testing.schedules import Schedules
+from kfgcp.testing.schedules import ScheduledRun, Schedules
 from kfgcp.testing.seeds import PerRun, SeedOptions, seeds, value_for_run, values_for_run
 from kfgcp.testing.server import Request, Response, Route, Router
 
@@ -57,6 +59,7 @@ class VertexStandIn(RunningStandIn):
         operations: `operations.seconds` is the duration of long-running operations, 0 by default.
         logging: `logging.payload` is the form of the log entries of tasks: `json` or `text`.
         permissions: the answers to questions about tokens, permissions and quotas.
+        cloud_scheduler: the jobs of Cloud Scheduler, which a test adds.
         artifact_registry: the repositories of pipelines. It has REPOSITORY from the start.
         service_accounts: the accounts that jobs may run as, None for any.
         max_request_bytes: the longest body of a request.
@@ -92,6 +95,7 @@ class VertexStandIn(RunningStandIn):
         self.logging = CloudLogging(project, PROJECT_NUMBER, job_logs.entries)
         self.artifact_registry = ArtifactRegistry(location, self.operations)
         self.artifact_registry.make_repository(REPOSITORY)
+        self.cloud_scheduler = SchedulerJobs()
         self.permissions = Permissions(self._may_act_as)
         # The base class starts the server, and then requests may come at once. So call it last.
         self._router = Router(self._routes())
@@ -171,6 +175,23 @@ class VertexStandIn(RunningStandIn):
             UsageError: the schedule starts no job now.
         """
         return self._schedules.fire(schedule).id
+
+    def fire_due(self, until: datetime) -> list[ScheduledRun]:
+        """Start the jobs of all schedules for their due times up to a time, see `Schedules`.
+
+        Args:
+            until: the time, with a zone. A due time at it is included.
+        """
+        return self._schedules.fire_due(until)
+
+    @property
+    def schedule_clock(self) -> Callable[[], float]:
+        """The clock of the schedules: it returns seconds since 1970. A test can set its own."""
+        return self._schedules.clock
+
+    @schedule_clock.setter
+    def schedule_clock(self, clock: Callable[[], float]) -> None:
+        self._schedules.clock = clock
 
     def seed(
         self,
@@ -263,6 +284,7 @@ class VertexStandIn(RunningStandIn):
         routes.append(Route("GET", _BASE, self._get_location))
         for part in (self._jobs, self._schedules, self._metadata, self._models, self.operations):
             routes += part.routes(_BASE)
+        routes += self.cloud_scheduler.routes(_BASE)
         # The routes of downloads are last, because they also fit many paths of other services.
         return routes + self.artifact_registry.routes()
 

@@ -21,8 +21,8 @@ from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, load
 from kfgcp.spec.source import display_path
 
-# A due time as a schedule gives it to `time_param`.
-_EXAMPLE_TIME: Final = "2026-03-01T06:00:00+01:00"
+EXAMPLE_TIME: Final = "2026-03-01T06:00:00+01:00"
+"""A due time as a schedule gives it to `time_param`."""
 
 
 def load_named_pipeline(project: Project, name: str, env: str | None) -> Spec:
@@ -166,22 +166,32 @@ def check_schedules(project: Project, spec: Spec) -> None:
     if spec.entry is None:
         return
     for schedule in project.schedules.values():
-        if schedule.pipeline != spec.entry.name:
-            continue
-        schedule_values(spec, schedule)
-        time_param = schedule.time_param
-        if time_param is None:
-            continue
-        if time_param not in spec.params:
-            names = ", ".join(spec.params)
-            raise ConfigError(
-                f"{schedule.origin}: time_param is '{time_param}', which is not a parameter of"
-                f" '{spec.entry.name}'.",
-                hint=f"{did_you_mean(time_param, spec.params)}Parameters: {names}.",
-            )
-        spec_params.resolve_known(
-            spec.params, {time_param: _EXAMPLE_TIME}, subject=f"{schedule.origin} time_param"
+        if schedule.pipeline == spec.entry.name:
+            check_schedule(spec, schedule)
+
+
+def check_schedule(spec: Spec, schedule: ProjectSchedule) -> None:
+    """Check the parameters of a schedule of a pipeline.
+
+    Raises:
+        ConfigError: `time_param` is not a parameter.
+        ParamError: a value is of the wrong type, or its parameter is unknown. The message names the
+            table.
+    """
+    schedule_values(spec, schedule)
+    time_param = schedule.time_param
+    if time_param is None:
+        return
+    if time_param not in spec.params:
+        names = ", ".join(spec.params)
+        raise ConfigError(
+            f"{schedule.origin}: time_param is '{time_param}', which is not a parameter of"
+            f" '{schedule.pipeline}'.",
+            hint=f"{did_you_mean(time_param, spec.params)}Parameters: {names}.",
         )
+    spec_params.resolve_known(
+        spec.params, {time_param: EXAMPLE_TIME}, subject=f"{schedule.origin} time_param"
+    )
 
 
 def schedule_values(spec: Spec, schedule: ProjectSchedule) -> dict[str, object]:

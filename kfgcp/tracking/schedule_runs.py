@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kfgcp.config_schedules import ProjectSchedule
+from kfgcp.cron import load_zone
 from kfgcp.deploy.schedules.labels import run_labels, schedule_labels
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
@@ -37,27 +38,46 @@ class ScheduleRuns:
 
         The parameter `time_param` is the due time as RFC 3339 text, in the zone of the schedule.
         """
-        spec = self._load(schedule)
+        labels = run_labels(self._workspace.project.name, schedule.name, due)
+        return self._start(schedule, self._load(schedule, ""), due, labels)
+
+    def start_now(self, schedule: ProjectSchedule, now: datetime, version: str) -> str:
+        """Start a run that is not for a due time, and return its id.
+
+        The parameter `time_param` is the time of now, in the zone of the schedule.
+        """
+        labels = schedule_labels(self._workspace.project.name, schedule.name)
+        return self._start(schedule, self._load(schedule, version), now, labels)
+
+    def _start(
+        self, schedule: ProjectSchedule, spec: Spec, time: datetime, labels: dict[str, str]
+    ) -> str:
         params = named_pipelines.schedule_values(spec, schedule)
         if schedule.time_param is not None:
-            params[schedule.time_param] = due.isoformat()
-        labels = run_labels(self._workspace.project.name, schedule.name, due)
+            zone = load_zone(schedule.time_zone)
+            params[schedule.time_param] = time.astimezone(zone).isoformat(timespec="seconds")
         options = RunOptions(env=schedule.env, labels=labels)
         backend, request = submit.prepare(self._workspace, spec, params, options)
         return submit.start(self._workspace, backend, request).run_id
 
-    def _load(self, schedule: ProjectSchedule) -> Spec:
+    def _load(self, schedule: ProjectSchedule, version: str) -> Spec:
         """Load the pipeline of a schedule, from its file or from the registry.
 
         A schedule names a pipeline as kfgcp.toml does. The registry has it by its own name. The
         parameters of the table [pipeline.X] apply in both cases.
+
+        Args:
+            schedule: the schedule.
+            version: the version in the registry, "" for what kfgcp.toml names.
         """
         workspace = self._workspace
-        name, is_version, version = schedule.pipeline.partition("@")
-        if not is_version:
+        name, is_version, value = schedule.pipeline.partition("@")
+        if version:
+            value = f"sha256:{version.removeprefix('sha256:')}"
+        elif not is_version:
             return pipelines.load_pipeline(workspace, name, schedule.env)
         own_name = named_pipelines.load_named_pipeline(workspace.project, name, schedule.env).name
-        spec = load_version(workspace, f"{own_name}@{version}", schedule.env)
+        spec = load_version(workspace, f"{own_name}@{value}", schedule.env)
         return replace(spec, entry=workspace.project.pipeline(name))
 
     def resume(self, run_id: str) -> None:

@@ -1,7 +1,7 @@
 """A workspace: one project with its store and its backends. Every verb of kfgcp is a method of it.
 
 The methods are in base classes of `Workspace`, by their subject: `StartMethods`, `RunMethods`,
-`ListMethods` and `ProjectMethods`.
+`ListMethods`, `DeployMethods` and `ProjectMethods`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from kfgcp.errors import KfgcpError, UsageError
 from kfgcp.tracking.open_project import OpenProject
+from kfgcp.workspace.deploy_methods import DeployMethods
 from kfgcp.workspace.list_methods import ListMethods
 from kfgcp.workspace.project_methods import ProjectMethods
 from kfgcp.workspace.start_methods import StartMethods
@@ -31,6 +32,8 @@ _METHODS_ONLY: Final = frozenset(
         "deleted_artifacts",
         "images",
         "load_pipeline",
+        "plan_of_file",
+        "plan_to_destroy",
         "preview",
         "renewed",
         "schedules",
@@ -41,7 +44,7 @@ _METHODS_ONLY: Final = frozenset(
 )
 
 
-class Workspace(StartMethods, ListMethods, ProjectMethods):
+class Workspace(StartMethods, ListMethods, DeployMethods, ProjectMethods):
     """One project: the configuration in its kfgcp.toml, the store of its runs, and its backends.
 
     Runs that a workspace returns belong to it, also after the current folder changes. Two

@@ -18,14 +18,11 @@ from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 if TYPE_CHECKING:
     from kfgcp.config import Environment
     from kfgcp.deploy.images.images import Images
-    from kfgcp.deploy.schedules.schedules import Schedules
-    from kfgcp.deploy.versions.push import Pushed
     from kfgcp.diagnosis.checks import Check, Finding
     from kfgcp.environments import Imported
     from kfgcp.project_templates import Template
     from kfgcp.rules.report import Report
     from kfgcp.scaffold import Scaffold
-    from kfgcp.tracking.versions import Versions
 
 
 class ProjectMethods(OpenProject):
@@ -71,47 +68,6 @@ class ProjectMethods(OpenProject):
             write(spec, Path(output))
         return spec
 
-    def push(
-        self, pipeline: PipelineLike, env: str | None = None, tags: str | Sequence[str] = ()
-    ) -> Pushed:
-        """Add a version of a pipeline to the registry of an environment, and set tags.
-
-        Nothing is written when the registry has the version, and the tags point to it.
-
-        Args:
-            pipeline: as in `submit`. The name in the registry is that of the pipeline itself.
-            env: the environment, the default one when None.
-            tags: tags to set. A tag that begins with `v` and a digit never moves.
-
-        Raises:
-            UsageError: a tag is not allowed or cannot move, or an image of the pipeline is not
-                pinned. Nothing was written.
-            ConfigError: the environment does not exist or has no registry.
-            SpecError: the pipeline does not compile or is not a valid spec.
-            BackendError: the registry refuses or cannot be reached.
-
-        Example::
-
-            kfgcp.push("pipelines/churn.py", env="dev", tags=["v1.4.0"]).version
-        """
-        # Only this verb needs the module, and start-up time counts.
-        from kfgcp.tracking.versions import push
-
-        spec = pipelines.load_pipeline(self, pipeline, env)
-        return push(self, spec, env, as_list(tags))
-
-    @property
-    def versions(self) -> Versions:
-        """The versions of pipelines in the registries: list, get, diff, tag and download them.
-
-        Example::
-
-            kfgcp.Workspace.default().versions.get("churn@v1.4.0", env="dev").version
-        """
-        from kfgcp.tracking.versions import Versions
-
-        return Versions(self)
-
     @property
     def images(self) -> Images:
         """The images of the project: list, lock, build and push them.
@@ -123,20 +79,6 @@ class ProjectMethods(OpenProject):
         from kfgcp.deploy.images.images import Images
 
         return Images(lambda: self.project)
-
-    @property
-    def schedules(self) -> Schedules:
-        """The schedules of the project: list them, start due runs here, and fill in missed runs.
-
-        Example::
-
-            kfgcp.Workspace.default().schedules.next("churn-daily")
-        """
-        from kfgcp.deploy.schedules.schedules import Schedules
-        from kfgcp.tracking.schedule_runs import ScheduleRuns
-
-        runs = ScheduleRuns(self)
-        return Schedules(lambda: self.project, runs, runs.ended)
 
     def load_pipeline(self, pipeline: str | Path, env: str | None = None) -> Spec:
         """Load and check a pipeline without starting it.

@@ -151,6 +151,10 @@ class SimulatedService:
         row = self.rows[live.ref]
         if not self.facts.fires_missed and not catch_up and not row.live.enabled:
             row.fired_until = self.now
+        if not self.facts.creates_disabled and row.live.starts_at > self.now:
+            # A schedule that was created to be paused.
+            row.live = replace(row.live, starts_at=self.now)
+            row.fired_until = self.now
         row.live = replace(row.live, enabled=True, disabled_at=None, updated_at=self.now)
         self._after_write()
 

@@ -146,14 +146,24 @@ def test_the_keys_of_kubeflow(tmp_path: Path) -> None:
         "kube_context": "prod",
         "kube_namespace": "ml",
         "kube_service": "ml-pipeline",
+        "schedule_time_zone": "Europe/Berlin",
     }
     env = load_text(
         tmp_path, KUBEFLOW + "".join(f'{key} = "{value}"\n' for key, value in settings.items())
     ).env("gke")
 
     assert {key: env.get(key) for key in settings} == settings
-    for key in ("ca_file", "kube_context", "kube_namespace", "kube_service"):
+    for key in ("ca_file", "kube_context", "kube_namespace", "kube_service", "schedule_time_zone"):
         assert "unknown key" in read_error(tmp_path, f'{VERTEX}{key} = "x"\n')[0]
+
+
+def test_a_zone_of_schedules_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    keys = 'host = "https://kfp.example"\nschedule_time_zone = "Europe/Berln"\n'
+
+    message, hint = read_error(tmp_path, KUBEFLOW + keys)
+
+    assert "schedule_time_zone: The time zone 'Europe/Berln' does not exist." in message
+    assert "Europe/Berlin" in hint
 
 
 def test_port_forward_needs_no_host(tmp_path: Path) -> None:

@@ -241,8 +241,8 @@ def test_vertex_refuses_an_interval_that_cron_cannot_express(every: str) -> None
         # 7 h = 25200 s, and 70331 * 25200 s = 1772341200 s after 1970 is 2026-03-01T05:00:00Z.
         ("7h", "2026-03-01T00:00:00", "2026-02-28T22:00:00", "2026-03-01T05:00:00"),
         # A moment that is due itself has passed.
-        ("6h", "2026-03-01T06:00:00", "2026-03-01T06:00:00", "2026-03-01T12:00:00"),
-        ("6h", "2026-03-01T05:59:59", "2026-03-01T00:00:00", "2026-03-01T06:00:00"),
+        ("7h", "2026-03-01T05:00:00", "2026-03-01T05:00:00", "2026-03-01T12:00:00"),
+        ("7h", "2026-03-01T04:59:59", "2026-02-28T22:00:00", "2026-03-01T05:00:00"),
         # 20513 days after 1970 is 2026-03-01, and 20514 is even.
         ("2d", "2026-03-01T08:00:00", "2026-02-28T00:00:00", "2026-03-02T00:00:00"),
     ],
@@ -256,6 +256,21 @@ def test_kubeflow_gets_an_interval_whose_first_run_is_at_the_next_due_time(
     assert trigger.start == _utc(start)
     # GetNextScheduledEpoch of the controller, without an earlier run: StartTime + IntervalSecond.
     assert trigger.start + timedelta(seconds=trigger.interval_seconds) == _utc(first_due)
+
+
+@pytest.mark.parametrize(
+    ("every", "cron"),
+    [("90s", None), ("1m", "0 */1 * * * *"), ("15m", "0 */15 * * * *"), ("25m", None)]
+    + [("1h", "0 0 * * * *"), ("8h", "0 0 */8 * * *"), ("5h", None), ("1d", "0 0 0 * * *")],
+)
+def test_kubeflow_gets_an_interval_as_cron_where_cron_can_express_it(
+    every: str, cron: str | None
+) -> None:
+    timetable = Timetable.parse(every=every)
+
+    assert to_kubeflow(timetable, DAY).cron == cron
+    # In other zones, midnight is not a multiple of the interval since 1970.
+    assert to_kubeflow(timetable, DAY, "Europe/Berlin").cron is None
 
 
 def _utc(text: str) -> datetime:

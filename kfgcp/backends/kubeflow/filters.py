@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from kfgcp.backends.kubeflow.request import format_label_part
 from kfgcp.backends.kubeflow.states import RUN_STATES
+from kfgcp.labels import DUE, PROJECT, SCHEDULE
 from kfgcp.model import RunState
 from kfgcp.query import PREFIX_LABELS, RunFilter
 from kfgcp.services.paging import PageKeys
@@ -23,6 +24,8 @@ from kfgcp.services.paging import PageKeys
 PAGE_KEYS: Final = PageKeys(
     "page_size", "page_token", frozenset({"namespace", "experiment_id", "view"})
 )
+
+_LABELS_OF_SCHEDULES: Final = (PROJECT, SCHEDULE, DUE)
 
 # The JSON of a predicate (`Predicate` of filter.proto). A list of values is an object.
 Predicate: TypeAlias = dict[str, str | dict[str, list[str]]]
@@ -126,5 +129,9 @@ def _description_parts(run_filter: RunFilter) -> list[str | None]:
     """
     parts: list[str | None] = []
     for name, value in run_filter.labels.items():
+        if name in _LABELS_OF_SCHEDULES:
+            # A run that a recurring run has started has no description.
+            parts.append(None)
+            continue
         parts.append(format_label_part(name, value, is_prefix=name in PREFIX_LABELS))
     return parts

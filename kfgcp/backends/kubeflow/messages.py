@@ -91,6 +91,8 @@ class RunAnswer(TypedDict, total=False):
     state_history: list[StateAnswer]
     error: Status
     finished_at: str
+    scheduled_at: str
+    recurring_run_id: str
     pipeline_spec: Mapping[str, Any]
     pipeline_version_reference: VersionReference
     runtime_config: RuntimeConfigAnswer
@@ -225,6 +227,8 @@ _RUN: Final = message(
         "error": STATUS,
         "created_at": time,
         "finished_at": time,
+        "scheduled_at": time,
+        "recurring_run_id": text,
         "pipeline_spec": mapping,
         "pipeline_version_reference": message({"pipeline_id": text, "pipeline_version_id": text}),
         "runtime_config": message({"parameters": mapping}),

@@ -37,6 +37,7 @@ from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
 from kfgcp.backends.kubeflow.progress import Progress, read_progress
 from kfgcp.backends.kubeflow.read_tasks import read_artifacts, read_tasks
 from kfgcp.backends.kubeflow.request import parse_description
+from kfgcp.backends.kubeflow.schedule_runs import RecurringRunIds
 from kfgcp.backends.kubeflow.server_version import NO_TASKS, Server
 from kfgcp.backends.kubeflow.states import run_state
 from kfgcp.backends.kubeflow.times import read_time
@@ -104,6 +105,7 @@ class RunReader:
         metadata: ML Metadata, which has the executions on servers before 3.0.
         server: knows whether the server uses ML Metadata.
         records: knows which runs kfgcp has cancelled.
+        recurring_run_ids: knows the schedules whose recurring runs have started runs.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class RunReader:
         metadata: Metadata,
         server: Server,
         records: ServiceRecords,
+        recurring_run_ids: RecurringRunIds,
     ) -> None:
         self._where = where
         self._place = place
@@ -126,6 +129,7 @@ class RunReader:
         self._metadata = metadata
         self._server = server
         self._records = records
+        self._recurring_run_ids = recurring_run_ids
 
     def read_created(self, answer: RunAnswer, experiment: str) -> Run:
         """Return a run from the answer to its creation, which contains the spec."""
@@ -254,7 +258,8 @@ class RunReader:
             executions=source.executions,
             cancelled=self._is_recorded_as_cancelled(source.answer),
         )
-        return replace(run, backend_ref=f"{self._place}{run.run_id}"), spec
+        labels = {**run.labels, **self._recurring_run_ids.labels(source.answer)}
+        return replace(run, backend_ref=f"{self._place}{run.run_id}", labels=labels), spec
 
     def _is_recorded_as_cancelled(self, answer: RunAnswer) -> bool:
         """Return whether kfgcp cancelled a run that has the state FAILED on the server.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
 from kfgcp.backends.base import UNKNOWN_SUBMISSION, LogFilter, LogLine, SubmitRequest
@@ -26,6 +26,7 @@ from kfgcp.backends.kubeflow.messages import RunAnswer, check_run
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.pod_names import read_workflow_pods
 from kfgcp.backends.kubeflow.read_run import RunReader, RunSource, Where
+from kfgcp.backends.kubeflow.schedule_runs import RecurringRunIds
 from kfgcp.backends.kubeflow.server_errors import says_workflow_is_gone
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
 from kfgcp.backends.kubeflow.server_version import Server
@@ -42,6 +43,10 @@ from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, timestamp
 from kfgcp.query import RunFilter, matches
 from kfgcp.spec.json_values import JsonObject
+
+if TYPE_CHECKING:
+    from kfgcp.backends.kubeflow.locks import KubeflowLocks
+    from kfgcp.backends.kubeflow.schedules import KubeflowSchedules
 
 RUNS: Final = f"{API}/runs"
 PAGE_SIZE: Final = 100
@@ -86,6 +91,8 @@ class KubeflowService:
         self._metadata = Metadata(self._clients.metadata)
         self._server = Server(self._http, env.name, records, self.place)
         self._experiments = Experiments(self._http, records, self.place, self._namespace)
+        scope = {"namespace": self._namespace} if self._namespace else {}
+        self._recurring_run_ids = RecurringRunIds(self._http, scope, records, self.place)
         self._reader = RunReader(
             Where(self._clients.host, env.name),
             self.place,
@@ -95,6 +102,7 @@ class KubeflowService:
             metadata=self._metadata,
             server=self._server,
             records=records,
+            recurring_run_ids=self._recurring_run_ids,
         )
         self._cancelling = CancellingRuns(records, self.place)
         # The `backend_ref` of the run that was read last, and its source. Often the same command
@@ -109,6 +117,27 @@ class KubeflowService:
     def versions(self) -> KubeflowVersions:
         """Return the registry of the environment, see `HasRegistry`."""
         return KubeflowVersions(self._http, self._server, self._clients.host, self._namespace)
+
+    def schedules(self) -> KubeflowSchedules:
+        """Return the schedules of the environment, see `HasSchedules`."""
+        # Most commands change no schedules, and the module takes time to import.
+        from kfgcp.backends.kubeflow.schedules import KubeflowSchedules
+
+        return KubeflowSchedules(
+            self._http,
+            self._server,
+            self._settings,
+            self._experiments,
+            self._recurring_run_ids,
+            self.create,
+        )
+
+    def locks(self) -> KubeflowLocks:
+        """Return the locks of the environment, see `HasLocks`."""
+        # See `schedules`.
+        from kfgcp.backends.kubeflow.locks import KubeflowLocks
+
+        return KubeflowLocks(self._http, self._namespace)
 
     # -- starting and ending runs
 

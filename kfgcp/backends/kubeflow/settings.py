@@ -16,6 +16,9 @@ from kfgcp.translation_tables import Form
 # "in-cluster", kfgcp uses the default address in a cluster.
 _WITHOUT_HOST: Final = ("port-forward", "in-cluster")
 
+# The zone in the manifests of Kubeflow Pipelines (ml-pipeline-scheduledworkflow-deployment.yaml).
+DEFAULT_ZONE: Final = "UTC"
+
 
 @dataclass(frozen=True, kw_only=True)
 class KubeflowSettings(RemoteSettings):
@@ -30,6 +33,8 @@ class KubeflowSettings(RemoteSettings):
         kube_context: the context of kubectl, for auth = "port-forward".
         kube_namespace: the namespace in which Kubeflow Pipelines is installed.
         kube_service: the Kubernetes service of Kubeflow Pipelines.
+        schedule_time_zone: the zone in which the server reads cron expressions, which is the
+            variable CRON_SCHEDULE_TIMEZONE of its controller of scheduled workflows.
     """
 
     host: str | None = None
@@ -40,6 +45,7 @@ class KubeflowSettings(RemoteSettings):
     kube_context: str | None = None
     kube_namespace: str | None = None
     kube_service: str | None = None
+    schedule_time_zone: str = DEFAULT_ZONE
 
     form = Form.KUBERNETES
     auth_modes: ClassVar = (
@@ -87,6 +93,16 @@ class KubeflowSettings(RemoteSettings):
                 f'{where}: host must not be set, because auth = "port-forward" sets the address.',
                 hint="Remove host, or forward the port yourself and set auth to anonymous.",
             )
+        if self.schedule_time_zone != DEFAULT_ZONE:
+            # Imported late, because each command reads kfgcp.toml.
+            from kfgcp.cron import CronError, load_zone
+
+            try:
+                load_zone(self.schedule_time_zone)
+            except CronError as error:
+                raise ConfigError(
+                    f"{where}: schedule_time_zone: {error.message}", hint=error.hint
+                ) from None
 
     def allows_http(self, key: str, host: str) -> bool:
         return self.auth == "in-cluster" and key == "host" and is_in_cluster(host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from kfgcp.backends.kubeflow.messages import SERVICE
@@ -35,15 +36,31 @@ def read_event_time(text: str | None) -> str | None:
     return read_time(text)
 
 
+def read_moment(text: str) -> datetime:
+    """Return a time of the service.
+
+    Raises:
+        ValueError: the text is not a time. The checks of `messages` refuse such an answer.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def read_seconds(text: str | None) -> float:
     """Return a time of the service in seconds since 1970, 0 for an event that has not happened."""
     if not text:
         return 0.0
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
     # The zero time of Go is in the year 1, so its number of seconds is negative.
-    return max(moment.timestamp(), 0.0)
+    return max(read_moment(text).timestamp(), 0.0)
+
+
+def read_server_time(header: str | None) -> datetime | None:
+    """Return the time of the header `Date` of an answer, None without a readable one."""
+    try:
+        moment = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def format_seconds(seconds: float) -> str | None:

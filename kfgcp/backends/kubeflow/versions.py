@@ -77,7 +77,7 @@ _UPLOAD_RETRIES: Final = 4
 
 
 class KubeflowVersions:
-    """The pipelines of a server and a namespace, see `SupportsVersions`. It belongs to one thread.
+    """The pipelines of a server and a namespace, see `SupportsVersions`.
 
     The ids of all pipelines are read once, with one list. Then the versions of a pipeline are one
     request.
@@ -108,6 +108,14 @@ class KubeflowVersions:
     def list_pipelines(self) -> list[str]:
         """Return the names of the pipelines, sorted."""
         return sorted(self._pipelines())
+
+    def pipeline_of(self, ref: str) -> str:
+        """Return the name of the pipeline of an entry, see `NamesPipelines`."""
+        pipeline_id = ref.partition("/")[0]
+        for name, answer in self._pipelines().items():
+            if answer["pipeline_id"] == pipeline_id:
+                return name
+        return ""
 
     def list_versions(self, pipeline: str) -> list[RegisteredVersion]:
         """Return the versions of a pipeline, see `SupportsVersions.list_versions`.

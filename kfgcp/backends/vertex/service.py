@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from kfgcp.backends.base import UNKNOWN_SUBMISSION, LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
 from kfgcp.backends.run_values import replace_error
+from kfgcp.backends.schedules import OtherScheduler
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.backends.vertex import filters
 from kfgcp.backends.vertex import request as job_request
@@ -38,6 +39,10 @@ from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.services.cloud_logging import CloudLogging
 from kfgcp.spec.json_values import JsonObject
+
+if TYPE_CHECKING:
+    from kfgcp.backends.vertex.locks import VertexLocks
+    from kfgcp.backends.vertex.schedules import VertexSchedules
 
 # The fields of a job that kfgcp requests in a list. The spec and the tasks are not among them,
 # because they are large.
@@ -129,6 +134,34 @@ class VertexService:
         """Return the registry of the environment, see `HasRegistry`."""
         return VertexVersions(self._env)
 
+    def schedules(self) -> VertexSchedules:
+        """Return the schedules of the environment, see `HasSchedules`."""
+        # Most commands change no schedules, and the module takes time to import.
+        from kfgcp.backends.vertex.schedules import VertexSchedules
+
+        return VertexSchedules(
+            self._http, self._settings, self._project.name, self._parent, self._prepare
+        )
+
+    def locks(self) -> VertexLocks:
+        """Return the locks of the environment, see `HasLocks`."""
+        # See `schedules`.
+        from kfgcp.backends.vertex.locks import VertexLocks
+
+        return VertexLocks(self._env, self._settings)
+
+    def find_other_schedulers(self) -> list[OtherScheduler]:
+        """Return the jobs of Cloud Scheduler that start pipelines, see `FindsOtherSchedulers`."""
+        # Only the first plan of a schedule needs the module.
+        from kfgcp.backends.vertex.cloud_scheduler import ADDRESS, SECONDS, SERVICE, find_jobs
+
+        endpoint = self._settings.api_endpoint or ""
+        # A private endpoint of Vertex AI does not serve Cloud Scheduler. A stand-in does.
+        address = endpoint if endpoint and is_loopback(endpoint) else ADDRESS
+        tokens = token_source(self._env)
+        http = ServiceClient(address, tokens, service=SERVICE, seconds=SECONDS)
+        return find_jobs(http, self._parent)
+
     # -- starting and ending runs
 
     def notes(self, request: SubmitRequest) -> list[str]:
@@ -156,10 +189,7 @@ class VertexService:
         submission = secrets.token_hex(6)
         job_id = job_request.job_id(request.spec.name, submission)
         job_body = job_request.job(request, self._settings, submission)
-        if self._experiments is not None:
-            self._experiments.ensure(request.options.experiment)
-        for artifact in input_artifacts(request):
-            self._artifacts.ensure(artifact)
+        self._prepare(request)
         try:
             job = self._create_job(job_id, job_body, submission)
             _check_id(job, job_id)
@@ -182,6 +212,13 @@ class VertexService:
             experiment=request.options.experiment,
             params=request.params,
         )
+
+    def _prepare(self, request: SubmitRequest) -> None:
+        """Create what the job of a request needs: its experiment and its input artifacts."""
+        if self._experiments is not None:
+            self._experiments.ensure(request.options.experiment)
+        for artifact in input_artifacts(request):
+            self._artifacts.ensure(artifact)
 
     def _create_job(self, job_id: str, job_body: Mapping[str, Any], submission: str) -> PipelineJob:
         """Create a job, and return the job in the answer of the service.

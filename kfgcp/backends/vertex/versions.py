@@ -52,7 +52,7 @@ _CONFLICT: Final = 409
 
 
 class VertexVersions:
-    """The registry of an environment, see `SupportsVersions`. It belongs to one thread.
+    """The registry of an environment, see `SupportsVersions`.
 
     Args:
         env: the environment.

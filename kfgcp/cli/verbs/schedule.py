@@ -1,4 +1,4 @@
-"""Show schedules, and start their due runs on this machine."""
+"""Show, pause and run schedules, and start their due runs on this machine."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ import click
 
 from kfgcp.cli import options, output
 from kfgcp.deploy.schedules.backfill import BackfillStep
+from kfgcp.deploy.schedules.on_service import DeployedSchedule
+from kfgcp.deploy.schedules.schedules import ScheduleInfo
 from kfgcp.deploy.schedules.tick import TickAction, TickResult
 from kfgcp.errors import BackendError, UsageError
+from kfgcp.model import json_text
 from kfgcp.workspace import Workspace
 
 _env = click.option("--env", metavar="NAME", help="Only schedules of the environment NAME.")
 
+_its_env = click.option(
+    "--env", metavar="NAME", help="Its environment. Default: the one in kfgcp.toml."
+)
+
 
 @click.group(epilog="Example: kfgcp schedule next churn-daily -n 3")
 def command() -> None:
-    """Show schedules, and start their due runs on this machine.
+    """Show, pause and run schedules, and start their due runs on this machine.
 
     A schedule is a table [schedule.X] of kfgcp.toml: a pipeline, an environment, and cron or every.
     """
@@ -33,7 +40,11 @@ def command() -> None:
 @options.as_json
 @options.workspace
 def list_(workspace: Workspace, env: str | None, as_json: bool) -> None:
-    """Show the schedules of kfgcp.toml with their next due times."""
+    """Show the schedules of kfgcp.toml with their next due times.
+
+    For schedules on a service, LIVE says what the service has: enabled, paused, missing, or changed
+    by hand.
+    """
     schedules = workspace.schedules.list(env)
     if as_json:
         output.print_json([info.to_dict() for info in schedules])
@@ -43,8 +54,124 @@ def list_(workspace: Workspace, env: str | None, as_json: bool) -> None:
         schedule = info.schedule
         due = schedule.cron or f"every {schedule.every_seconds} s"
         next_due = "paused" if info.next_due is None else info.next_due.isoformat()
-        rows.append((schedule.name, schedule.pipeline, schedule.env, due, next_due))
-    output.print_table(output.table(("SCHEDULE", "PIPELINE", "ENV", "DUE", "NEXT"), rows))
+        live, last_due = _live_cells(info)
+        rows.append((schedule.name, schedule.pipeline, schedule.env, due, next_due, live, last_due))
+    headers = ("SCHEDULE", "PIPELINE", "ENV", "DUE", "NEXT", "LIVE", "LAST")
+    output.print_table(output.table(headers, rows))
+
+
+def _live_cells(info: ScheduleInfo) -> tuple[str, str]:
+    """Return the state of a schedule on its service, and the due time of its last run."""
+    deployed = info.deployed
+    if deployed is None:
+        return "", ""
+    state = "enabled" if deployed.enabled else "paused"
+    if deployed.changed_by_hand:
+        state += ", changed by hand"
+    if deployed.count > 1:
+        state += f", {deployed.count} of them"
+    return state, "" if deployed.last_due is None else deployed.last_due.isoformat()
+
+
+@command.command(
+    short_help="Show a schedule as its service has it.",
+    epilog="Example: kfgcp schedule show churn-daily",
+)
+@click.argument("name")
+@_its_env
+@options.as_json
+@options.workspace
+def show(workspace: Workspace, name: str, env: str | None, as_json: bool) -> None:
+    """Show the schedule NAME as its service has it: its state and its properties."""
+    _print_deployed(workspace.schedules.show(name, env), as_json)
+
+
+@command.command(
+    short_help="Pause a schedule on its service.",
+    epilog="Example: kfgcp schedule pause churn-daily",
+)
+@click.argument("name")
+@_its_env
+@options.as_json
+@options.workspace
+def pause(workspace: Workspace, name: str, env: str | None, as_json: bool) -> None:
+    """Pause the schedule NAME on its service.
+
+    The next `kfgcp apply` starts it again, unless kfgcp.toml has paused = true.
+    """
+    deployed = workspace.schedules.pause(name, env)
+    _print_state(deployed, as_json)
+    declared = workspace.project.schedules.get(name)
+    if declared is None or not declared.paused:
+        output.note(f"The next apply starts it again, unless [schedule.{name}] has paused = true.")
+
+
+@command.command(
+    short_help="Let a paused schedule start runs again.",
+    epilog="Example: kfgcp schedule resume churn-daily",
+)
+@click.argument("name")
+@_its_env
+@options.as_json
+@options.workspace
+def resume(workspace: Workspace, name: str, env: str | None, as_json: bool) -> None:
+    """Let the schedule NAME start runs again on its service.
+
+    With catch_up = true, it also starts the runs that were due while it was paused.
+    """
+    deployed = workspace.schedules.resume(name, env)
+    _print_state(deployed, as_json)
+    declared = workspace.project.schedules.get(name)
+    if declared is not None and declared.paused:
+        output.note(f"The next apply pauses it again, because [schedule.{name}] has paused = true.")
+
+
+@command.command(
+    short_help="Start a run of a schedule now.",
+    epilog="Example: kfgcp schedule run churn-daily",
+)
+@click.argument("name")
+@options.as_json
+@options.workspace
+def run(workspace: Workspace, name: str, as_json: bool) -> None:
+    """Start a run of the schedule NAME now, with its parameters and labels.
+
+    A schedule on a service starts the version that the service has. The run does not count as the
+    run of a due time.
+    """
+    run_id = workspace.schedules.run(name)
+    if as_json:
+        output.print_json({"run_id": run_id})
+        return
+    click.echo(run_id)
+    output.hint(f"kfgcp watch {run_id}")
+
+
+def _print_state(deployed: DeployedSchedule, as_json: bool) -> None:
+    if as_json:
+        output.print_json(deployed.to_dict())
+        return
+    state = "enabled" if deployed.enabled else "paused"
+    click.echo(output.plain(f"{deployed.name}  {state}  env {deployed.env}"))
+
+
+def _print_deployed(deployed: DeployedSchedule, as_json: bool) -> None:
+    _print_state(deployed, as_json)
+    if as_json:
+        return
+    rows = [("ref", deployed.ref), ("updated", deployed.updated_at.isoformat())]
+    if deployed.next_due is not None:
+        rows.append(("next due", deployed.next_due.isoformat()))
+    if deployed.last_due is not None:
+        rows.append(("last due", deployed.last_due.isoformat()))
+    for field, value in sorted(deployed.fields.items()):
+        rows.append((field, value if isinstance(value, str) else json_text(value)))
+    for label, text in rows:
+        click.echo(output.plain(f"  {label}: {text}"))
+    if deployed.changed_by_hand:
+        output.note("It was changed by hand. The next apply sets it back.")
+    if deployed.count > 1:
+        output.note(f"The service has {deployed.count} of them. The next apply keeps one.")
 
 
 @command.command(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
+from kfgcp.deploy.schedules.ownership import is_marker_of
 from kfgcp.deploy.schedules.steps import Step, StepKind, changed_fields, next_step
 from kfgcp.errors import BackendError, BadAnswer
 from kfgcp.model import JsonValue
@@ -58,6 +59,8 @@ class _Progress:
     live: dict[str, LiveSchedule]
     waited: timedelta = timedelta(0)
     steps: list[Step] = field(default_factory=list)
+    # The missed due times that have a run now.
+    started: set[datetime] = field(default_factory=set)
     fired: list[tuple[datetime, str]] = field(default_factory=list)
 
 
@@ -75,7 +78,7 @@ def converge(
 
     Args:
         service: the service.
-        project: the marker of the project.
+        project: the name of the project.
         name: the name of the schedule.
         desired: the schedule of kfgcp.toml, None when it must not exist.
         live: the schedules with this name on the service, as they were just read.
@@ -97,11 +100,15 @@ def converge(
         step = next_step(desired, fields, schedules, facts, now, may_wait=may_wait)
         if step is None:
             return Done(tuple(progress.steps), tuple(progress.fired))
-        notice(step)
         if step.kind is StepKind.WAIT:
+            notice(step)
             _wait(step, progress, clock, now)
             continue
         try:
+            if _start_missed(service, desired, step, progress):
+                # That took time, so the step may have to wait now.
+                continue
+            notice(step)
             written = _write(service, desired, step, progress)
         except BackendError as error:
             if not error.unknown:
@@ -128,6 +135,24 @@ def _wait(step: Step, progress: _Progress, clock: Clock, now: datetime) -> None:
     clock.sleep(max(pause.total_seconds(), 0.0))
 
 
+def _start_missed(
+    service: SupportsSchedules,
+    desired: DesiredSchedule | None,
+    step: Step,
+    progress: _Progress,
+) -> bool:
+    """Start the runs of the missed due times of a step, and return whether there were any."""
+    missed = [due for due in step.missed if due not in progress.started]
+    if desired is None:
+        return False
+    for due in missed:
+        run_id, is_new = service.fire(desired, due)
+        progress.started.add(due)
+        if is_new:
+            progress.fired.append((due, run_id))
+    return bool(missed)
+
+
 def _write(
     service: SupportsSchedules,
     desired: DesiredSchedule | None,
@@ -135,11 +160,6 @@ def _write(
     progress: _Progress,
 ) -> LiveSchedule | None:
     """Execute a step, and return the schedule as the service has it afterwards."""
-    if desired is not None:
-        for due in step.missed:
-            run_id, is_new = service.fire(desired, due)
-            if is_new:
-                progress.fired.append((due, run_id))
     ref = _execute(service, desired, step)
     written = service.read_schedule(ref)
     if written is None:
@@ -199,7 +219,7 @@ def _read_again(
         current = {
             schedule.ref: schedule
             for schedule in service.list_schedules()
-            if (schedule.project, schedule.name) == (project, name)
+            if schedule.name == name and is_marker_of(schedule.project, project)
         }
         if current == before:
             return current

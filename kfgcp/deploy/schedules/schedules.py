@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from kfgcp.backends.registry import runs_here
 from kfgcp.config import Project
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.schedules.backfill import BackfillStep, plan_backfill, run_backfill
+from kfgcp.deploy.schedules.on_service import DeployedSchedule, Services, ServiceSchedules
 from kfgcp.deploy.schedules.state import hold_schedules, states_folder
 from kfgcp.deploy.schedules.tick import Runs, TickAction, TickResult, tick_schedule
-from kfgcp.errors import KfgcpError, Unsupported, UsageError
+from kfgcp.errors import KfgcpError, NotWhole, Unsupported, UsageError
 from kfgcp.model import JsonValue
 
 # The most due times that `next` computes.
@@ -32,14 +34,18 @@ class ScheduleInfo:
     Attributes:
         schedule: its table in kfgcp.toml.
         next_due: its next due time, None when it is paused.
+        deployed: the schedule on the service. None when the service does not have it, or on this
+            machine.
     """
 
     schedule: ProjectSchedule
     next_due: datetime | None
+    deployed: DeployedSchedule | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the schedule as JSON, in the form that `kfgcp schedule list --json` prints."""
         schedule = self.schedule
+        deployed = None if self.deployed is None else self.deployed.to_dict()
         return {
             "name": schedule.name,
             "pipeline": schedule.pipeline,
@@ -49,7 +55,22 @@ class ScheduleInfo:
             "time_zone": schedule.time_zone,
             "paused": schedule.paused,
             "next_due": None if self.next_due is None else self.next_due.isoformat(),
+            "deployed": deployed,
         }
+
+
+class AllRuns(Runs, Protocol):
+    """Starts runs for due times and others."""
+
+    def start_now(self, schedule: ProjectSchedule, now: datetime, version: str) -> str:
+        """Start a run that is not for a due time, and return its id.
+
+        Args:
+            schedule: the schedule.
+            now: the time, with a zone.
+            version: the version to run: `sha256:` and digits, or only digits. "" for the version
+                that kfgcp.toml names.
+        """
 
 
 class Schedules:
@@ -59,6 +80,7 @@ class Schedules:
         project: returns the configuration.
         runs: starts and lists the runs of schedules.
         ended: returns which of some runs have ended, by their ids.
+        services: how to reach the services of the environments.
         now: returns the current time, with a zone.
         sleep: waits for a number of seconds.
     """
@@ -66,8 +88,9 @@ class Schedules:
     def __init__(
         self,
         project: Callable[[], Project],
-        runs: Runs,
+        runs: AllRuns,
         ended: Callable[[set[str]], set[str]],
+        services: Services,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
@@ -75,11 +98,14 @@ class Schedules:
         self._project = project
         self._runs = runs
         self._ended = ended
+        self._services = services
         self._now = now
         self._sleep = sleep
 
     def list(self, env: str | None = None) -> builtins.list[ScheduleInfo]:
-        """Return the schedules of kfgcp.toml with their next due times.
+        """Return the schedules of kfgcp.toml with their next due times and their live states.
+
+        A service that cannot be reached is a warning, and its schedules have no live state.
 
         Args:
             env: only the schedules of this environment; all when None.
@@ -91,7 +117,94 @@ class Schedules:
 
             [info.next_due for info in kfgcp.Workspace.default().schedules.list()]
         """
-        return [self._describe(schedule) for schedule in self._declared(env)]
+        declared = self._declared(env)
+        deployed: dict[str, Mapping[str, DeployedSchedule]] = {}
+        for name in dict.fromkeys(schedule.env for schedule in declared):
+            deployed[name] = self._read_service(name)
+        return [
+            self._describe(schedule, deployed[schedule.env].get(schedule.name))
+            for schedule in declared
+        ]
+
+    def show(self, name: str, env: str | None = None) -> DeployedSchedule:
+        """Return a schedule as its service has it.
+
+        Args:
+            name: the name of the schedule.
+            env: its environment. None for the one in kfgcp.toml.
+
+        Raises:
+            UsageError: the service has no schedule with this name and the marker of the project.
+            Unsupported: the schedules of the environment are on this machine.
+            BackendError: the service refuses or cannot be reached.
+
+        Example::
+
+            kfgcp.Workspace.default().schedules.show("churn-daily").enabled
+        """
+        return self._on_service().show(name, env)
+
+    def pause(self, name: str, env: str | None = None) -> DeployedSchedule:
+        """Pause a schedule on its service, and return it.
+
+        The next apply starts it again, unless kfgcp.toml has `paused = true`.
+
+        Args:
+            name: the name of the schedule.
+            env: its environment. None for the one in kfgcp.toml.
+
+        Raises:
+            UsageError: the service has no schedule with this name and the marker of the project.
+            Unsupported: the schedules of the environment are on this machine.
+            Locked: an apply is at work.
+
+        Example::
+
+            kfgcp.Workspace.default().schedules.pause("churn-daily").enabled
+            # False
+        """
+        return self._on_service().set_enabled(name, env, enabled=False)
+
+    def resume(self, name: str, env: str | None = None) -> DeployedSchedule:
+        """Let a paused schedule start runs again, and return it.
+
+        Args:
+            name: the name of the schedule.
+            env: its environment. None for the one in kfgcp.toml.
+
+        Raises:
+            UsageError: the service has no schedule with this name and the marker of the project.
+            Unsupported: the schedules of the environment are on this machine.
+            Locked: an apply is at work.
+
+        Example::
+
+            kfgcp.Workspace.default().schedules.resume("churn-daily").enabled
+            # True
+        """
+        return self._on_service().set_enabled(name, env, enabled=True)
+
+    def run(self, name: str) -> str:
+        """Start a run of a schedule now, with its parameters and labels, and return its id.
+
+        A schedule on a service starts the version that the service has, also when the file of the
+        pipeline has changed since.
+
+        Args:
+            name: the name of the schedule.
+
+        Raises:
+            ConfigError: there is no such schedule, or its table is not valid.
+            BackendError: a service refuses or cannot be reached.
+
+        Example::
+
+            kfgcp.Workspace.default().schedules.run("churn-daily")
+        """
+        schedule = self._project().schedule(name)
+        deployed = self._on_service().of_env(schedule.env).get(name)
+        version = "" if deployed is None else str(deployed.fields.get("version", ""))
+        return self._runs.start_now(schedule, self._now(), version)
 
     def next(self, name: str, count: int = 5) -> builtins.list[datetime]:
         """Return the next due times of a schedule, in its time zone. A pause changes nothing.
@@ -225,9 +338,23 @@ class Schedules:
         schedules = project.schedules.values()
         return [schedule for schedule in schedules if env in (None, schedule.env)]
 
-    def _describe(self, schedule: ProjectSchedule) -> ScheduleInfo:
+    def _describe(
+        self, schedule: ProjectSchedule, deployed: DeployedSchedule | None
+    ) -> ScheduleInfo:
         next_due = None if schedule.paused else schedule.timetable.next(self._now())
-        return ScheduleInfo(schedule, next_due)
+        return ScheduleInfo(schedule, next_due, deployed)
+
+    def _on_service(self) -> ServiceSchedules:
+        return ServiceSchedules(self._project(), self._services, self._now)
+
+    def _read_service(self, env: str) -> Mapping[str, DeployedSchedule]:
+        """Return the schedules of the service of an environment. An error is a warning."""
+        try:
+            return self._on_service().of_env(env)
+        except KfgcpError as error:
+            message = f"The schedules of '{env}' cannot be read: {error.message}"
+            warnings.warn(message, NotWhole, stacklevel=3)
+            return {}
 
     def _check_local(self, env: str) -> None:
         environment = self._project().env(env)

@@ -19,7 +19,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -102,18 +102,23 @@ def next_step(
     """
     in_order = sorted(live, key=lambda schedule: (schedule.created_at, schedule.ref))
     if desired is None:
-        return Step(StepKind.DELETE, live=in_order[0]) if in_order else None
+        removable = [schedule for schedule in in_order if not schedule.is_busy]
+        return Step(StepKind.DELETE, live=removable[0]) if removable else None
     current = _find_current(fields, in_order, facts)
     others = [schedule for schedule in in_order if schedule is not current]
     if current is None:
         return _begin_replacement(desired, others, facts, now, may_wait=may_wait)
     changed = changed_fields(current.fields, fields)
     if changed:
+        missed = _find_skipped(desired, current, now)
+        # A paused schedule that catches up must have no due time between `now` and the update.
+        counts = current.enabled or (desired.catch_up and not desired.paused)
         wait = None
         if may_wait:
-            wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
-        return wait or Step(StepKind.UPDATE, live=current, fields=changed)
-    return _take_over(desired, current, others, facts, now)
+            affected = replace(current, enabled=counts)
+            wait = _wait_for_quiet([affected], desired.timetable, timedelta(0), now)
+        return wait or Step(StepKind.UPDATE, live=current, fields=changed, missed=missed)
+    return _take_over(desired, current, others, facts, now, may_wait=may_wait)
 
 
 def changed_fields(
@@ -192,6 +197,8 @@ def _take_over(
     others: Sequence[LiveSchedule],
     facts: ScheduleFacts,
     now: datetime,
+    *,
+    may_wait: bool,
 ) -> Step | None:
     """Return the next step when a schedule has the right properties.
 
@@ -201,6 +208,7 @@ def _take_over(
         others: the other schedules with its name.
         facts: constant properties of the service.
         now: the time.
+        may_wait: see `next_step`.
     """
     for other in others:
         if not other.enabled:
@@ -212,10 +220,20 @@ def _take_over(
             return Step(StepKind.DELETE, live=current)
         return Step(StepKind.DISABLE, live=other)
     if current.enabled and desired.paused:
-        return Step(StepKind.DISABLE, live=current)
-    if not current.enabled and not desired.paused:
+        wait = None
+        if may_wait and current.starts_at <= now:
+            # The run of a due time before the pause must have been started.
+            wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
+        return wait or Step(StepKind.DISABLE, live=current)
+    # A schedule that was created to be paused has a late start time, and the process that created
+    # it may have been killed before the pause.
+    starts_late = not facts.creates_disabled and current.starts_at > now
+    if not desired.paused and (starts_late or not current.enabled):
         return Step(StepKind.ENABLE, live=current)
     for other in others:
+        if other.is_busy:
+            # A later apply deletes it. It is disabled, so it starts no run until then.
+            continue
         missed = () if facts.fires_missed else _find_missed(desired, current, other)
         return Step(StepKind.DELETE, live=other, missed=missed)
     return None
@@ -229,6 +247,21 @@ def _find_missed(
         return ()
     due_times = desired.timetable.between(old.disabled_at, current.starts_at, MAX_MISSED)
     return tuple(due_times) if desired.catch_up else tuple(due_times[-1:])
+
+
+def _find_skipped(
+    desired: DesiredSchedule, current: LiveSchedule, now: datetime
+) -> tuple[datetime, ...]:
+    """Return the due times of a pause that an update would skip although they must be started.
+
+    Vertex AI: "All unstarted runs before the update time will be skipped", see UpdateSchedule in
+    schedule_service.proto.
+    """
+    if current.enabled or current.disabled_at is None:
+        return ()
+    if desired.paused or not desired.catch_up:
+        return ()
+    return tuple(desired.timetable.between(current.disabled_at, now, MAX_MISSED))
 
 
 def _wait_for_quiet(

@@ -100,12 +100,23 @@ def prepare_push(project: str, spec: Spec, sent: Spec, text: str, tags: Sequence
     check_pipeline_name(spec.name)
     for tag in tags:
         check_tag(tag)
-    # A file that is not YAML keeps a server of Kubeflow Pipelines busy for ever, so the text is
-    # parsed before it is sent.
-    if not _is_same(from_text(text, spec.origin), sent):
-        raise AssertionError(f"The text of {spec.origin} does not mean the pipeline.")
     upload = VersionUpload(project, spec.name, spec.version, text)
-    return Push(upload, sent, tuple(dict.fromkeys(tags)))
+    push = Push(upload, sent, tuple(dict.fromkeys(tags)))
+    check_text(push)
+    return push
+
+
+def check_text(push: Push) -> None:
+    """Check before an upload that the text is valid and means the pipeline.
+
+    A file that is not YAML keeps a server of Kubeflow Pipelines busy for ever.
+
+    Raises:
+        SpecError: the text is not a valid pipeline.
+    """
+    sent = push.sent
+    if not _is_same(from_text(push.upload.text, sent.origin), sent):
+        raise AssertionError(f"The text of {sent.origin} does not mean the pipeline.")
 
 
 def run_push(registry: SupportsVersions, push: Push, env: str, notes: Sequence[str] = ()) -> Pushed:
@@ -128,7 +139,7 @@ def run_push(registry: SupportsVersions, push: Push, env: str, notes: Sequence[s
     if push.tags:
         registry.require_tags(push.tags)
     entries = registry.list_versions(upload.pipeline)
-    entry, has_text = _find_entry(registry, push, entries)
+    entry, has_text = find_entry(registry, push, entries)
     for tag in push.tags:
         refuse_move(tag, entries, entry, upload.version)
     if entry is not None and push.tags:
@@ -199,10 +210,17 @@ def refuse_move(
         raise refused_move(tag, entry, version)
 
 
-def _find_entry(
+def find_entry(
     registry: SupportsVersions, push: Push, entries: Sequence[RegisteredVersion]
 ) -> tuple[RegisteredVersion | None, bool]:
     """Return the entry that already has the pipeline in the form for this environment.
+
+    The text of an entry is read only when its version is the same and its digest is not.
+
+    Args:
+        registry: the registry.
+        push: what to push.
+        entries: the entries of the pipeline, the newest first.
 
     Returns:
         The entry, None without one, and whether the registry has its text. An upload writes a text

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from kfgcp.backends.versions import (
     SHORT_DIGITS,
     RegisteredVersion,
-    SupportsVersions,
     digits,
     short_version,
 )
@@ -20,7 +20,24 @@ from kfgcp.spec.load import Spec, from_text
 from kfgcp.spec.registered import RegisteredRef
 
 
-def find_version(registry: SupportsVersions, name: VersionName, env: str) -> RegisteredVersion:
+class ReadsVersions(Protocol):
+    """The part of a registry that finds and reads versions, see `SupportsVersions`."""
+
+    @property
+    def registry(self) -> str:
+        """The address of the registry, for messages."""
+
+    def list_versions(self, pipeline: str) -> Sequence[RegisteredVersion]:
+        """Return the versions of a pipeline, the newest first."""
+
+    def list_pipelines(self) -> Sequence[str]:
+        """Return the names of the pipelines in the registry, sorted."""
+
+    def read(self, version: RegisteredVersion) -> tuple[RegisteredVersion, str]:
+        """Return an entry with all digits of its version that the registry has, and its text."""
+
+
+def find_version(registry: ReadsVersions, name: VersionName, env: str) -> RegisteredVersion:
     """Return the entry that a name means.
 
     When a version has several texts, because the translation of an environment changed, the entry
@@ -77,7 +94,7 @@ def check_digits(name: VersionName, spec: Spec) -> None:
 
 
 def read_spec(
-    registry: SupportsVersions,
+    registry: ReadsVersions,
     entry: RegisteredVersion,
     origin: str,
     full_versions: Callable[[str], Sequence[str]] | None = None,
@@ -125,7 +142,7 @@ def _full_version(
 
 
 def _find_tag(
-    registry: SupportsVersions, name: VersionName, entries: Sequence[RegisteredVersion], env: str
+    registry: ReadsVersions, name: VersionName, entries: Sequence[RegisteredVersion], env: str
 ) -> RegisteredVersion:
     for entry in entries:
         if name.value in entry.tags:
@@ -142,7 +159,7 @@ def _find_tag(
 
 
 def _find_digest(
-    registry: SupportsVersions, name: VersionName, entries: Sequence[RegisteredVersion], env: str
+    registry: ReadsVersions, name: VersionName, entries: Sequence[RegisteredVersion], env: str
 ) -> RegisteredVersion:
     matches = [entry for entry in entries if entry.has_version(name.value)]
     # The same version can have several texts, so versions are compared and not entries.

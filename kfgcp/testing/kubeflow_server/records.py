@@ -89,6 +89,7 @@ class RunRecord:
         workflow: the name of its Argo workflow.
         terminated_state: the final state of the run if it is terminated.
         recurring_run_id: the id of the recurring run that started this run, empty for none.
+        scheduled: its due time, Unix time in seconds. It is `created` without a recurring run.
         workflow_defaults: whether every node of its Workflow has a retry strategy.
         workflow_gone: whether its Workflow was deleted from the cluster.
         unreadable: whether the server cannot read its pipeline.
@@ -115,6 +116,7 @@ class RunRecord:
     execution: Execution
     terminated_state: str
     recurring_run_id: str = ""
+    scheduled: int = 0
     archived: bool = False
     terminating: bool = False
     workflow_defaults: bool = False
@@ -270,7 +272,7 @@ class RunRecord:
                 "runtime_config": drop_empty(self.runtime_config),
                 "service_account": self.service_account,
                 "created_at": created_at,
-                "scheduled_at": created_at,
+                "scheduled_at": format_time(self.scheduled or self.created),
                 "finished_at": cut_fraction(reported.finished) if reported.finished else UNIX_EPOCH,
                 "state": reported.state,
                 "run_details": drop_empty({"task_details": task_details}),
@@ -306,7 +308,8 @@ def format_source(spec: Spec, reference: Mapping[str, str] | None) -> dict[str, 
 RUN_FIELDS: Final[Fields] = {
     **dict.fromkeys(("id", "run_id"), lambda record: record.id),
     **dict.fromkeys(("name", "display_name"), lambda record: record.name),
-    **dict.fromkeys(("created_at", "scheduled_at"), lambda record: record.created),
+    "created_at": lambda record: record.created,
+    "scheduled_at": lambda record: record.scheduled or record.created,
     "finished_at": lambda record: record.finished,
     "description": lambda record: record.description,
     "storage_state": lambda record: record.storage_state,

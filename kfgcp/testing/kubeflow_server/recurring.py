@@ -1,28 +1,29 @@
-"""Recurring runs: `/apis/v2beta1/recurringruns`. They start runs only when a test calls `fire`.
+"""Recurring runs: `/apis/v2beta1/recurringruns`. They start runs when a test calls `fire` or
+`fire_due`.
 
-- A cron expression has six fields, and the first field is the seconds. The server's library also
-  reads expressions with five fields: the first field is still the seconds, and the weekday is
-  missing.
 - Without `mode` the server creates a recurring run that is disabled
   (recurring-run-create-no-mode.json). Without a trigger it creates one that never fires
   (recurring-run-create-no-trigger.json). max_concurrency has no default
   (recurring-run-create-no-concurrency.json).
-- The answer always has namespace and service_account (recurring-run-get.json).
-- The texts of errors are those of recurring-run-*.json, job_server.go and api_converter.go. Not
-  confirmed: the names of the runs that a recurring run starts.
+- The server creates the object that starts runs before it writes the row. When MySQL refuses the
+  row, no list shows what starts the runs (CreateJob in resource_manager.go), see `unseen`.
+- Enabling an enabled one does not change `updated_at` (ChangeJobMode in job_store.go).
+- A recurring run owns the Workflows of its runs (SetOwnerReferences in common/util/workflow.go), so
+  Kubernetes deletes active ones with it, and the state of their runs never changes again. Since
+  2.16 a request can leave them: propagation_policy=ORPHAN (recurring_run.proto).
+- A run has no description and no service account, and its `scheduled_at` is its due time
+  (ReportWorkflowResource in resource_manager.go).
+- The texts of errors are those of recurring-run-*.json, job_server.go and api_converter.go.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from dataclasses import dataclass
-from typing import Any, Final
+from datetime import UTC, tzinfo
+from typing import Final
 
 from kfgcp.errors import UsageError
 from kfgcp.spec.json_values import JsonObject
-from kfgcp.testing.cron import Cron
-from kfgcp.testing.google import micros
 from kfgcp.testing.kubeflow_server import lists
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.creation import Creation
@@ -34,19 +35,23 @@ from kfgcp.testing.kubeflow_server.errors import (
     invalid_input,
     not_found,
 )
-from kfgcp.testing.kubeflow_server.filters import Fields
-from kfgcp.testing.kubeflow_server.messages import (
-    drop_empty,
-    format_time,
-    read_body,
-    read_fields,
-    read_query,
-    read_text,
-)
+from kfgcp.testing.kubeflow_server.messages import read_body, read_query, read_text
 from kfgcp.testing.kubeflow_server.records import RunRecord, format_source
+from kfgcp.testing.kubeflow_server.recurring_records import (
+    RECURRING_RUN_FIELDS,
+    RecurringRun,
+    make_resource_name,
+)
 from kfgcp.testing.kubeflow_server.rules import UnexpectedError
-from kfgcp.testing.kubeflow_server.run_requests import PIPELINE_SOURCES, RunRequests
+from kfgcp.testing.kubeflow_server.run_requests import (
+    MAX_TEXT_LENGTH,
+    PIPELINE_SOURCES,
+    RunRequests,
+    check_columns,
+    check_workflow_size,
+)
 from kfgcp.testing.kubeflow_server.runs import Runs
+from kfgcp.testing.kubeflow_server.triggers import Trigger, read_int64
 from kfgcp.testing.server import Request, Response, Route
 
 # The limit of api_converter.go (toModelJob).
@@ -71,73 +76,17 @@ _BODY_FIELDS: Final[tuple[str, ...]] = (
     "experiment_id",
     "plugins_input",
 ) + PIPELINE_SOURCES
-_FIELDS: Final[Fields] = {
-    **dict.fromkeys(("id", "recurring_run_id"), lambda recurring: recurring.id),
-    **dict.fromkeys(("name", "display_name"), lambda recurring: recurring.body["display_name"]),
-    "created_at": lambda recurring: recurring.created,
-    "updated_at": lambda recurring: recurring.updated,
-    "description": lambda recurring: recurring.body.get("description", ""),
-}
-_LISTABLE: Final = lists.Listable("Job", _FIELDS, lambda recurring: recurring.id)
+# The values of propagation_policy, of which the first three delete active Workflows.
+_POLICIES: Final = (
+    "",
+    "DELETE_PROPAGATION_POLICY_UNSPECIFIED",
+    "FOREGROUND",
+    "BACKGROUND",
+    "ORPHAN",
+)
 
-# The namespace of the server itself, which has the recurring runs in single-user mode.
-_SERVER_NAMESPACE: Final = "kubeflow"
-
-
-@dataclass(eq=False, slots=True)
-class RecurringRun:
-    """A recurring run.
-
-    Attributes:
-        body: the fields that the client sent.
-        source: the field of the answer that names the pipeline.
-        created: Unix time in seconds.
-        updated: Unix time in seconds.
-        fire_count: how many runs the recurring run has started.
-    """
-
-    id: str
-    body: JsonObject
-    source: JsonObject
-    experiment_id: str
-    namespace: str
-    enabled: bool
-    created: int
-    updated: int
-    service_account: str
-    fire_count: int = 0
-
-    @property
-    def max_concurrency(self) -> int:
-        """How many of its runs may run at the same time."""
-        return int(self.body["max_concurrency"])
-
-    def to_json(self) -> JsonObject:
-        """Return the recurring run as JSON."""
-        body = self.body
-        mode = "ENABLE" if self.enabled else "DISABLE"
-        status = "ENABLED" if self.enabled else "DISABLED"
-        fields = drop_empty(
-            {
-                "recurring_run_id": self.id,
-                "display_name": body.get("display_name"),
-                "description": body.get("description"),
-                "runtime_config": body.get("runtime_config"),
-                "service_account": body.get("service_account") or self.service_account,
-                "no_catchup": body.get("no_catchup"),
-                **self.source,
-                "max_concurrency": str(self.max_concurrency),
-                "mode": mode,
-                "status": status,
-                "created_at": format_time(self.created),
-                "updated_at": format_time(self.updated),
-                "namespace": self.namespace or _SERVER_NAMESPACE,
-                "experiment_id": self.experiment_id,
-            }
-        )
-        # The answer also has an empty trigger. It leaves out other empty fields.
-        fields["trigger"] = body.get("trigger") or {}
-        return fields
+# The fields of a recurring run that its runs do not have.
+_OWN_FIELDS: Final = ("description", "service_account")
 
 
 class RecurringRuns:
@@ -148,6 +97,10 @@ class RecurringRuns:
         runs: the runs of the server. A recurring run adds the runs that it starts.
         requests: finds the experiment and the pipeline that a request names.
         creation: gives ids and times, and the version of the server.
+
+    Attributes:
+        zone: the zone in which the controller reads cron expressions, CRON_SCHEDULE_TIMEZONE.
+        unseen: the recurring runs that the server refused after it had created their objects.
     """
 
     def __init__(
@@ -157,6 +110,14 @@ class RecurringRuns:
         self._runs = runs
         self._requests = requests
         self._creation = creation
+        self.zone: tzinfo = UTC
+        self.unseen: list[RecurringRun] = []
+        self._listable = lists.Listable(
+            "Job",
+            RECURRING_RUN_FIELDS,
+            lambda recurring: recurring.id,
+            creation.version.name_of_page_tokens,
+        )
         self._recurring_runs_by_id: dict[str, RecurringRun] = {}
         self._lock = threading.RLock()
 
@@ -178,9 +139,10 @@ class RecurringRuns:
     def create(self, request: Request) -> Response:
         """Create a recurring run."""
         body = read_body(request, _BODY_FIELDS, lenient=not self._creation.version.is_modern)
-        self._check_body(body)
+        trigger = self._check_body(body)
         try:
-            recurring_run = self._build(body)
+            recurring_run = self._build(body, trigger)
+            self._check_columns(recurring_run)
         except KfpError as error:
             raise error.within("Failed to create a recurring run") from None
         with self._lock:
@@ -217,7 +179,7 @@ class RecurringRuns:
         self._access.check(namespace, "list", "jobs", context, denied_context)
         records = [record for record in records if record.namespace == namespace]
         try:
-            page, total, token = lists.list_page(records, query, _LISTABLE)
+            page, total, token = lists.list_page(records, query, self._listable)
         except KfpError as error:
             raise error.within(
                 "Failed to list recurring runs due to error parsing the listing options"
@@ -231,8 +193,16 @@ class RecurringRuns:
         self._get_allowed(
             recurring_run_id, "delete", "Failed to delete a recurring run", missing_context
         )
+        policy = read_query(request).get("propagation_policy", "")
+        has_policies = self._creation.version.has_propagation_policies
+        if has_policies and policy not in _POLICIES:
+            raise GatewayError(
+                INVALID, f"type mismatch, parameter: propagation_policy, error: {policy} is invalid"
+            )
         with self._lock:
             self._recurring_runs_by_id.pop(recurring_run_id, None)
+        if not has_policies or policy != "ORPHAN":
+            self._delete_workflows(recurring_run_id)
         return Response()
 
     def enable(self, request: Request, recurring_run_id: str) -> Response:
@@ -258,17 +228,51 @@ class RecurringRuns:
         if not recurring_run.enabled:
             raise UsageError(f"The recurring run {recurring_run_id} is disabled.")
         self._check_concurrency(recurring_run)
-        recurring_run.fire_count += 1
-        count = recurring_run.fire_count
-        # The suffix makes the name differ from the names of other runs.
-        digest = hashlib.sha256(f"{recurring_run.id}/{count}".encode()).hexdigest()
-        suffix = int(digest[:8], 16)
+        return self._start(recurring_run, self._creation.now())
+
+    def fire_due(self, until: float) -> list[RunRecord]:
+        """Let time pass, and start the runs of all due times, as the controller does.
+
+        A due time waits while max_concurrency runs are active. So runs of this stand-in end only
+        between two calls.
+
+        Args:
+            until: the end of the time, Unix time in seconds.
+
+        Returns:
+            The runs, in the order of their recurring runs.
+        """
+        started: list[RunRecord] = []
+        with self._lock:
+            recurring_runs = list(self._recurring_runs_by_id.values())
+        for recurring_run in recurring_runs:
+            if recurring_run.enabled:
+                started += self._fire_due(recurring_run, int(until))
+        return started
+
+    def _fire_due(self, recurring_run: RecurringRun, until: int) -> list[RunRecord]:
+        started: list[RunRecord] = []
+        while self._count_active(recurring_run) < recurring_run.max_concurrency:
+            due = recurring_run.next_due(recurring_run.visited, self.zone)
+            if due is None or due > until:
+                break
+            # The controller looks at each recurring run when it is due.
+            recurring_run.visited = max(recurring_run.visited, due)
+            recurring_run.last_due = due
+            started.append(self._start(recurring_run, due))
+        recurring_run.visited = max(recurring_run.visited, until)
+        return started
+
+    def _start(self, recurring_run: RecurringRun, due: int) -> RunRecord:
+        """Start a run of a recurring run. due: Unix time in seconds."""
+        body = {key: value for key, value in recurring_run.body.items() if key not in _OWN_FIELDS}
         try:
             return self._runs.submit(
-                recurring_run.body,
-                name=f"{recurring_run.body['display_name']}-{count}-{suffix}",
+                body,
+                name=recurring_run.next_run_name(),
                 recurring_run_id=recurring_run.id,
                 namespace=recurring_run.namespace,
+                scheduled=due,
             )
         except KfpError as error:
             raise UsageError(
@@ -283,13 +287,26 @@ class RecurringRuns:
 
     # -- helpers
 
-    def _check_concurrency(self, recurring_run: RecurringRun) -> None:
-        active_count = 0
+    def _active_runs(self, recurring_run_id: str) -> list[RunRecord]:
+        active: list[RunRecord] = []
         for record in self._runs.all():
-            if record.recurring_run_id != recurring_run.id:
+            if record.recurring_run_id != recurring_run_id:
                 continue
             if not record.current_run().state.final:
-                active_count += 1
+                active.append(record)
+        return active
+
+    def _count_active(self, recurring_run: RecurringRun) -> int:
+        return len(self._active_runs(recurring_run.id))
+
+    def _delete_workflows(self, recurring_run_id: str) -> None:
+        """Delete the active Workflows of a recurring run. Their runs keep their states for ever."""
+        for record in self._active_runs(recurring_run_id):
+            record.workflow_gone = True
+            record.execution.cancel()
+
+    def _check_concurrency(self, recurring_run: RecurringRun) -> None:
+        active_count = self._count_active(recurring_run)
         limit = recurring_run.max_concurrency
         if active_count >= limit:
             raise UsageError(
@@ -297,33 +314,34 @@ class RecurringRuns:
                 f" max_concurrency is {limit}."
             )
 
-    def _check_body(self, body: JsonObject) -> None:
+    def _check_body(self, body: JsonObject) -> Trigger:
         """Refuse a body that the server cannot convert to a row (api_converter.go: toModelJob)."""
         try:
-            self._check_fields(body)
+            return self._check_fields(body)
         except KfpError as error:
             context = "Failed to create a recurring run due to conversion error"
             raise error.within(context) from None
 
-    def _check_fields(self, body: JsonObject) -> None:
+    def _check_fields(self, body: JsonObject) -> Trigger:
         if not read_text(body, "display_name"):
             context = "Failed to convert a API recurring run to its internal representation"
             raise internal_error(invalid_input("Recurring run's name cannot be empty"), context)
         lenient = not self._creation.version.is_modern
-        _check_trigger(body.get("trigger") or {}, lenient=lenient)
+        trigger = Trigger.parse(body.get("trigger") or {}, lenient=lenient)
         mode = body.get("mode", "MODE_UNSPECIFIED")
         if mode not in _MODES:
             raise GatewayError(
                 INVALID, f'proto: (line 1:25): invalid value for enum field mode: "{mode}"'
             )
-        concurrency = _read_int64(body.get("max_concurrency") or 0, "max_concurrency")
+        concurrency = read_int64(body.get("max_concurrency") or 0, "max_concurrency")
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise invalid_input(
                 "Max concurrency of a recurring run must be at least 1 and at most"
                 f" {MAX_CONCURRENCY}. Received {concurrency}"
             )
+        return trigger
 
-    def _build(self, body: JsonObject) -> RecurringRun:
+    def _build(self, body: JsonObject, trigger: Trigger) -> RecurringRun:
         namespace = self._access.normalize_namespace(read_text(body, "namespace"))
         experiment = self._requests.read_experiment(
             body, namespace, "jobs", "Failed to create a recurring run"
@@ -335,6 +353,8 @@ class RecurringRuns:
             "Failed to create a recurring run with an invalid pipeline spec manifest",
             "Failed to create a recurring run during scheduled workflow creation",
         )
+        parameters = (body.get("runtime_config") or {}).get("parameters") or {}
+        check_workflow_size(pipeline.spec, parameters, self._runs.max_workflow_bytes)
         now = self._creation.now()
         return RecurringRun(
             id=self._creation.new_id(),
@@ -346,7 +366,28 @@ class RecurringRuns:
             created=now,
             updated=now,
             service_account=self._runs.service_account,
+            trigger=trigger,
+            resource=make_resource_name(read_text(body, "display_name")),
+            visited=now,
         )
+
+    def _check_columns(self, recurring_run: RecurringRun) -> None:
+        """Refuse values that MySQL cannot store. Then what starts the runs exists already."""
+        body = recurring_run.body
+        parameters = (body.get("runtime_config") or {}).get("parameters") or {}
+        try:
+            check_columns(
+                read_text(body, "display_name"),
+                read_text(body, "description"),
+                parameters,
+                self._creation.version,
+            )
+            if len(recurring_run.trigger.cron) > MAX_TEXT_LENGTH:
+                problem = "Error 1406 (22001): Data too long for column 'Schedule' at row 1"
+                raise internal_error(problem, "Failed to store job to table")
+        except KfpError:
+            self.unseen.append(recurring_run)
+            raise
 
     def _get_allowed(
         self, recurring_run_id: str, verb: str, context: str, *missing_contexts: str
@@ -381,74 +422,8 @@ class RecurringRuns:
         recurring_run = self._get_allowed(
             recurring_run_id, verb, f"Failed to {verb} a recurring run", missing_context
         )
-        recurring_run.enabled = enabled
-        recurring_run.updated = self._creation.now()
+        if recurring_run.enabled != enabled:
+            recurring_run.enabled = enabled
+            recurring_run.updated = self._creation.now()
+            recurring_run.visited = recurring_run.updated
         return Response()
-
-
-def _check_trigger(trigger: JsonObject, *, lenient: bool) -> None:
-    """Refuse a trigger with two schedules or an invalid schedule."""
-    schedules = read_fields(trigger, ("cron_schedule", "periodic_schedule"), lenient=lenient)
-    if not schedules:
-        return
-    if len(schedules) != 1:
-        raise GatewayError(INVALID, "proto: (line 1:25): oneof trigger is already set")
-    kind = next(iter(schedules))
-    schedule_field = "cron" if kind == "cron_schedule" else "interval_second"
-    schedule = read_fields(
-        schedules[kind], ("start_time", "end_time", schedule_field), lenient=lenient
-    )
-    try:
-        micros(schedule.get("start_time"))
-        micros(schedule.get("end_time"))
-    except (ValueError, TypeError, AttributeError):
-        raise GatewayError(
-            INVALID, "proto: (line 1:25): invalid google.protobuf.Timestamp value"
-        ) from None
-    if kind == "cron_schedule":
-        _check_cron(str(schedule.get("cron", "")))
-    else:
-        _check_interval(schedule.get("interval_second") or 0)
-
-
-def _check_cron(text: str) -> None:
-    try:
-        _check_cron_fields(text)
-    except ValueError as error:
-        problem = (
-            "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron)"
-        )
-        raise invalid_input(f"{problem}. Error: {error}") from None
-
-
-def _check_cron_fields(text: str) -> None:
-    """Raise ValueError unless a text has six valid fields, or five without the weekday."""
-    # The server's library also accepts names such as @daily.
-    if text.startswith("@"):
-        return
-    # `?` means any value, as `*` does.
-    fields = [field.replace("?", "*") for field in text.split()]
-    if len(fields) not in (5, 6):
-        raise ValueError(f"Expected 5 to 6 fields, found {len(fields)}: {text}")
-    # `Cron` has no field for seconds. Seconds have the range of minutes, so check them as minutes.
-    Cron.parse(f"{fields[0]} * * * *")
-    weekday = fields[5] if len(fields) == 6 else "*"
-    Cron.parse(" ".join([*fields[1:5], weekday]))
-
-
-def _check_interval(value: object) -> None:
-    interval = _read_int64(value, "interval_second")
-    if interval < 1:
-        raise invalid_input(
-            f"Found invalid period schedule interval {interval}. Set at interval to least 1 second"
-        )
-
-
-def _read_int64(value: Any, field: str) -> int:
-    """Return an int64, which is a number or text in proto JSON."""
-    try:
-        return int(value)
-    except (ValueError, TypeError):
-        raise GatewayError(
-            INVALID, f"proto: (line 1:25): invalid value for int64 field {field}: {value}"
-        ) from None

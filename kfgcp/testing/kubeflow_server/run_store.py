@@ -88,6 +88,7 @@ class RunStore:
         description: str = "",
         service_account: str = "",
         recurring_run_id: str = "",
+        scheduled: int = 0,
         run_id: str = "",
     ) -> RunRecord:
         """Add a run whose execution has begun.
@@ -104,8 +105,12 @@ class RunStore:
             description: the text to show.
             service_account: the account of the run, empty for the default account.
             recurring_run_id: the id of the recurring run that starts this run, empty for none.
+            scheduled: its due time, Unix time in seconds, 0 for the time of its creation.
             run_id: the id of the run, empty for a new id.
         """
+        # The persistence agent records a run that was started at a due time without its account.
+        if not scheduled:
+            service_account = service_account or self.service_account
         with self._lock:
             self._count += 1
             record = RunRecord(
@@ -115,7 +120,7 @@ class RunStore:
                 description=description,
                 experiment_id=experiment.id,
                 namespace=experiment.namespace,
-                service_account=service_account or self.service_account,
+                service_account=service_account,
                 source=source,
                 runtime_config=runtime_config,
                 submission=submission,
@@ -126,6 +131,7 @@ class RunStore:
                 terminated_state=self.terminated_state,
                 workflow_defaults=self.workflow_defaults,
                 recurring_run_id=recurring_run_id,
+                scheduled=scheduled,
             )
             self._runs_by_id[record.id] = record
             self._runs_by_number[record.number] = record

@@ -301,6 +301,7 @@ class Runs(RunStore):
         name: str = "",
         recurring_run_id: str = "",
         namespace: str = "",
+        scheduled: int = 0,
     ) -> RunRecord:
         """Start the run that a body describes.
 
@@ -310,6 +311,7 @@ class Runs(RunStore):
             recurring_run_id: the id of the recurring run that starts this run, by default the
                 `recurring_run_id` of the body.
             namespace: the namespace to use when the body names no experiment.
+            scheduled: its due time, Unix time in seconds, 0 for the time of its creation.
 
         Raises:
             KfpError: the server refuses the run.
@@ -343,6 +345,7 @@ class Runs(RunStore):
             description=description,
             service_account=read_text(body, "service_account"),
             recurring_run_id=recurring_run_id or read_text(body, "recurring_run_id"),
+            scheduled=scheduled,
             root=root,
         )
 

@@ -175,6 +175,17 @@ class KubeflowStandIn(RunningStandIn):
         """
         return self.recurring.fire(recurring_run).id
 
+    def fire_due(self, until: float) -> list[str]:
+        """Let time pass, and start the runs of all due times of recurring runs.
+
+        Args:
+            until: the end of the time, Unix time in seconds.
+
+        Returns:
+            The ids of the runs.
+        """
+        return [record.id for record in self.recurring.fire_due(until)]
+
     def seed(
         self,
         count: int,

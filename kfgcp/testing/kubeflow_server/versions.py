@@ -62,6 +62,11 @@ class ServerVersion(NamedTuple):
         return self >= (2, 17)
 
     @property
+    def has_propagation_policies(self) -> bool:
+        """Whether a recurring run can be deleted without its Workflows (recurring_run.proto)."""
+        return self >= (2, 16)
+
+    @property
     def has_tags(self) -> bool:
         """Whether pipelines and versions have tags and PATCH (pipeline.proto, since 2.17)."""
         return self >= (2, 17)

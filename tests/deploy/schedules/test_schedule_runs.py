@@ -14,6 +14,7 @@ import pytest
 from kfgcp.deploy.schedules.schedules import Schedules
 from kfgcp.deploy.schedules.tick import TickAction, TickResult
 from kfgcp.model import ErrorKind, Run, RunState
+from kfgcp.tracking.deployment import open_services
 from kfgcp.tracking.schedule_runs import ScheduleRuns
 from kfgcp.workspace import Workspace
 from patience import wait_for
@@ -60,7 +61,11 @@ def tick(folder: Path, now: datetime, env: str | None = None) -> list[TickResult
     """Start the runs of a project that are due at a time."""
     with Workspace.open(folder) as workspace:
         runs = ScheduleRuns(workspace)
-        return Schedules(lambda: workspace.project, runs, runs.ended, now=lambda: now).tick(env)
+        services = open_services(workspace)
+        schedules = Schedules(
+            lambda: workspace.project, runs, runs.ended, services, now=lambda: now
+        )
+        return schedules.tick(env)
 
 
 def actions(results: list[TickResult]) -> dict[str, TickAction]:

@@ -210,7 +210,7 @@ def test_recurring_runs_are_made_fired_disabled_and_deleted(
 
     run = client.wait_for_run_completion(run_id, PROCESS, 0.1)
     assert (run.state, run.recurring_run_id) == ("SUCCEEDED", recurring_run.recurring_run_id)
-    assert run.display_name.startswith("nightly-1-")
+    assert re.fullmatch(r"nightly[a-z0-9]{5}-1-\d+", run.display_name)
     assert run.experiment_id == experiment
     (listed,) = client.list_recurring_runs(experiment_id=experiment).recurring_runs
     assert (listed.status, listed.trigger.cron_schedule.cron) == ("ENABLED", "0 0 3 ? * 2-6")

@@ -1,0 +1,341 @@
+"""Schedules on Kubeflow Pipelines, see `SupportsSchedules`.
+
+A schedule is a recurring run. It names an entry of the registry, and its description has the
+markers (`schedule_markers`). The server has no update of a recurring run, so `steps` replaces it.
+See docs/decisions/0034-schedules-on-kubeflow.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import quote
+
+from kfgcp.backends.base import SubmitRequest
+from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
+from kfgcp.backends.kubeflow.messages import SERVICE
+from kfgcp.backends.kubeflow.names import Experiments
+from kfgcp.backends.kubeflow.request import parse_description
+from kfgcp.backends.kubeflow.schedule_body import (
+    DISABLED,
+    Place,
+    read_fields,
+    read_start,
+    read_timetable,
+    schedule_body,
+)
+from kfgcp.backends.kubeflow.schedule_markers import (
+    NO_MARKERS,
+    ScheduleMarkers,
+    parse_markers,
+)
+from kfgcp.backends.kubeflow.schedule_messages import RecurringRunAnswer, check_recurring_run
+from kfgcp.backends.kubeflow.schedule_runs import (
+    RECURRING_RUNS,
+    RecentRuns,
+    RecurringRunIds,
+    StartedRuns,
+)
+from kfgcp.backends.kubeflow.server_version import Server
+from kfgcp.backends.kubeflow.settings import KubeflowSettings
+from kfgcp.backends.kubeflow.times import read_moment, read_server_time
+from kfgcp.backends.schedule_labels import project_label, run_labels
+from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
+from kfgcp.errors import BackendError, BadAnswer, NotFound, Unsupported
+from kfgcp.labels import DUE
+from kfgcp.model import JsonValue, Run
+from kfgcp.rules.versions import format_version
+from kfgcp.services.client import ServiceClient
+
+PAGE_SIZE: Final = 100
+
+# Since this release, a recurring run can be deleted without its Workflows
+# (DeletePropagationPolicy in recurring_run.proto), and the driver replaces the placeholder for the
+# due time (resolveInputParameter in v2/driver/resolve.go).
+FIRST_WITH_ORPHANS: Final = (2, 16)
+FIRST_WITH_SCHEDULE_TIME: Final = (2, 16)
+
+MAX_SKEW: Final = timedelta(seconds=10)
+"""The clocks of this machine and of the server differ by at most this time. It is less than LAG in
+`kfgcp.deploy.schedules.steps`."""
+
+
+class KubeflowSchedules:
+    """The recurring runs of a server and a namespace. It belongs to one thread.
+
+    Args:
+        http: the client of the pipelines API.
+        server: the release of the server.
+        settings: the settings of the environment.
+        experiments: looks experiments up.
+        ids: remembers the recurring runs of kfgcp.
+        start: starts a run.
+        now: returns the time in UTC, None for the clock of this machine. With another clock, the
+            clocks of the server and of this machine are not compared.
+    """
+
+    schedule_facts = ScheduleFacts(creates_disabled=True, fires_missed=True)
+
+    def __init__(
+        self,
+        http: ServiceClient,
+        server: Server,
+        settings: KubeflowSettings,
+        experiments: Experiments,
+        ids: RecurringRunIds,
+        start: Callable[[SubmitRequest], Run],
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._http = http
+        self._server = server
+        self._settings = settings
+        self._experiments = experiments
+        self._ids = ids
+        self._start = start
+        self._now = now or _machine_time
+        self._compares_clocks = now is None
+        self._scope = {"namespace": settings.namespace} if settings.namespace else {}
+        self._runs = StartedRuns(http, self._scope)
+
+    # -- reading
+
+    def list_schedules(self) -> Sequence[LiveSchedule]:
+        """Return all recurring runs, see `SupportsSchedules.list_schedules`.
+
+        One more request reads the last runs of the schedules of kfgcp that are disabled.
+
+        Raises:
+            BadAnswer: the server cannot read one of them. It may be any schedule, so no schedule
+                can be created safely.
+        """
+        items = self._http.pages(RECURRING_RUNS, self._scope, "recurringRuns", size=PAGE_SIZE)
+        return self._read_all([check_recurring_run(item) for item in items])
+
+    def read_schedule(self, ref: str) -> LiveSchedule | None:
+        """Return a recurring run, None when it does not exist."""
+        try:
+            answer = check_recurring_run(self._http.get(_path(ref)))
+        except NotFound:
+            return None
+        return self._read_all([answer])[0]
+
+    def _read_all(self, answers: Sequence[RecurringRunAnswer]) -> list[LiveSchedule]:
+        markers_by_id: dict[str, ScheduleMarkers] = {}
+        disabled: list[str] = []
+        for answer in answers:
+            markers = parse_markers(answer.get("description"))
+            if markers is None:
+                continue
+            ref = answer["recurring_run_id"]
+            markers_by_id[ref] = markers
+            if not _is_enabled(answer):
+                disabled.append(ref)
+        self._ids.remember(markers_by_id)
+        recent = self._runs.recent(disabled)
+        schedules: list[LiveSchedule] = []
+        for answer in answers:
+            ref = answer["recurring_run_id"]
+            markers = markers_by_id.get(ref)
+            schedules.append(self._read(answer, markers, recent.get(ref, RecentRuns())))
+        return schedules
+
+    def _read(
+        self, answer: RecurringRunAnswer, markers: ScheduleMarkers | None, recent: RecentRuns
+    ) -> LiveSchedule:
+        created_at = read_moment(answer["created_at"])
+        updated_at = read_moment(answer.get("updated_at") or answer["created_at"])
+        enabled = _is_enabled(answer)
+        owner = markers or NO_MARKERS
+        experiment = self._experiments.name_in_list(answer.get("experiment_id") or "")
+        fields = read_fields(answer, experiment)
+        # An enabled recurring run starts what it has missed since its last run. The server changes
+        # `updated_at` also when it reports a run (UpdateJob in storage/job_store.go).
+        disabled_at = None if enabled else recent.last_due or updated_at
+        return LiveSchedule(
+            ref=answer["recurring_run_id"],
+            project=owner.project,
+            name=owner.name,
+            display_name=answer.get("display_name") or "",
+            enabled=enabled,
+            fields=fields,
+            timetable=read_timetable(answer, self._settings.schedule_time_zone),
+            created_at=created_at,
+            updated_at=updated_at,
+            starts_at=read_start(answer, created_at),
+            disabled_at=disabled_at,
+            last_due=recent.last_due,
+            applied=owner.applied,
+            is_busy=not enabled and recent.has_active and not self._can_orphan(),
+        )
+
+    def fields_of(self, desired: DesiredSchedule) -> Mapping[str, JsonValue]:
+        """Return the properties that a schedule must have, see `SupportsSchedules.fields_of`."""
+        return read_fields(self._body(desired), desired.request.options.experiment)
+
+    def _body(
+        self,
+        desired: DesiredSchedule,
+        experiment_id: str = "",
+        *,
+        enabled: bool = False,
+        starts_at: datetime | None = None,
+    ) -> RecurringRunAnswer:
+        """Return the body of a schedule after all checks that need no write."""
+        if desired.time_param:
+            self._require_schedule_time(desired)
+        place = Place(experiment_id, enabled, starts_at, self._now())
+        body = schedule_body(desired, self._settings, place)
+        check_experiment_name(desired.request.options.experiment, self._server)
+        config = body.get("runtime_config") or {}
+        check_parameters(config.get("parameters") or {}, self._server)
+        return body
+
+    def _require_schedule_time(self, desired: DesiredSchedule) -> None:
+        """Refuse a schedule with `time_param` on a server that would not replace it.
+
+        The controller formats only parameters of the Workflow, and the parameters of a compiled
+        pipeline are not among them (OverrideParameters in common/util/workflow.go, Compile in
+        v2/compiler/argocompiler/argo.go).
+        """
+        version = self._server.version
+        if version is None or version >= FIRST_WITH_SCHEDULE_TIME:
+            return
+        raise Unsupported(
+            f"The schedule {desired.name} has time_param, and {SERVICE} gives runs their due time"
+            f" since 2.16. This server is {format_version(version)}.",
+            hint="Upgrade the server, or remove time_param, and compute the time in the pipeline.",
+        )
+
+    # -- writing
+
+    def create_schedule(
+        self, desired: DesiredSchedule, *, enabled: bool, starts_at: datetime | None
+    ) -> str:
+        """Create a recurring run with the markers, and return its id.
+
+        The server creates a second one when the request is repeated, so it is sent once.
+        """
+        # All checks come before the experiment is created.
+        self._body(desired, enabled=enabled, starts_at=starts_at)
+        if self._compares_clocks:
+            self._check_clock()
+        experiment_id = self._experiments.ensure(desired.request.options.experiment)
+        body = self._body(desired, experiment_id, enabled=enabled, starts_at=starts_at)
+        answer = self._http.post(RECURRING_RUNS, body=body)
+        try:
+            created = check_recurring_run(answer)
+        except BadAnswer as error:
+            # The answer does not say whether the server has created it.
+            raise error.amended(unknown=True) from error
+        return created["recurring_run_id"]
+
+    def _check_clock(self) -> None:
+        """Check that this machine and the server have the same time.
+
+        kfgcp changes a schedule only while no due time is near, see `steps`. With a wrong clock, a
+        due time could be started twice.
+
+        Raises:
+            BackendError: the clocks differ by more than MAX_SKEW.
+        """
+        before = self._now()
+        response = self._http.exchange("GET", RECURRING_RUNS, params={"page_size": 1})
+        after = self._now()
+        server_time = read_server_time(response.headers.get("date"))
+        if server_time is None or before - MAX_SKEW <= server_time <= after + MAX_SKEW:
+            return
+        seconds = abs((server_time - after).total_seconds())
+        raise BackendError(
+            f"The clock of this machine differs from the clock of {SERVICE} by {seconds:.0f} s.",
+            hint="Correct the clock, and repeat the command. Nothing was written.",
+        )
+
+    def update_schedule(
+        self, live: LiveSchedule, desired: DesiredSchedule, fields: Sequence[str]
+    ) -> None:
+        """Raise an error, because the server has no update (recurring_run.proto)."""
+        raise Unsupported(
+            f"{SERVICE} cannot change {', '.join(fields)} of the schedule {desired.name}.",
+            hint="Replace the schedule: kfgcp apply",
+        )
+
+    def enable_schedule(self, live: LiveSchedule, *, catch_up: bool) -> None:
+        """Let a recurring run start runs again."""
+        self._http.post(f"{_path(live.ref)}:enable", body={}, repeatable=True)
+
+    def disable_schedule(self, live: LiveSchedule) -> None:
+        """Let a recurring run start no runs. Its active runs continue."""
+        self._http.post(f"{_path(live.ref)}:disable", body={}, repeatable=True)
+
+    def delete_schedule(self, live: LiveSchedule) -> None:
+        """Delete a recurring run. Do nothing when it does not exist.
+
+        A recurring run owns the Workflows of its runs, and Kubernetes deletes them with it
+        (SetOwnerReferences in common/util/workflow.go). Since 2.16, the server can leave them. On
+        an older server, a recurring run whose runs are active is only disabled, and is deleted by a
+        later apply.
+        """
+        params = {"propagation_policy": "ORPHAN"} if self._can_orphan() else {}
+        with suppress(NotFound):
+            if not self._can_orphan():
+                if live.enabled:
+                    self.disable_schedule(live)
+                if self._runs.has_active(live.ref):
+                    return
+            self._http.delete(_path(live.ref), params=params)
+
+    def _can_orphan(self) -> bool:
+        version = self._server.version
+        return version is not None and version >= FIRST_WITH_ORPHANS
+
+    # -- starting the run of a due time
+
+    def fire(self, desired: DesiredSchedule, due: datetime) -> tuple[str, bool]:
+        """Start the run of a due time, see `SupportsSchedules.fire`.
+
+        The run has a name that depends only on the schedule and the due time, and the labels of
+        runs that kfgcp starts. It is looked up first by its name and labels, and then among the
+        runs of all recurring runs of the schedule.
+        """
+        due = due.astimezone(UTC)
+        labels = run_labels(desired.project, desired.name, due)
+        name = f"{desired.name}-{labels[DUE]}"
+        experiment = desired.request.options.experiment
+        existing = self._find_fired(name, labels, experiment)
+        if existing is None:
+            self.list_schedules()
+            ids = self._ids.of_schedule(project_label(desired.project), desired.name)
+            existing = self._runs.find(ids, due)
+        if existing is not None:
+            return existing, False
+        request = desired.request
+        params = dict(request.params)
+        if desired.time_param:
+            params[desired.time_param] = due.strftime("%Y-%m-%dT%H:%M:%SZ")
+        options = request.options.changed(name=name, labels={**request.options.labels, **labels})
+        return self._start(replace(request, params=params, options=options)).run_id, True
+
+    def _find_fired(self, name: str, labels: Mapping[str, str], experiment: str) -> str | None:
+        experiment_id = self._experiments.find_id(experiment)
+        if experiment_id is None:
+            return None
+        for run in self._runs.named(name, experiment_id):
+            run_labels = parse_description(run.get("description"))
+            if all(run_labels.get(key) == value for key, value in labels.items()):
+                return run["run_id"]
+        return None
+
+
+def _machine_time() -> datetime:
+    return datetime.now(UTC)
+
+
+def _path(ref: str) -> str:
+    return f"{RECURRING_RUNS}/{quote(ref, safe='')}"
+
+
+def _is_enabled(answer: RecurringRunAnswer) -> bool:
+    return answer.get("mode") != DISABLED and answer.get("status") != "DISABLED"

@@ -1,0 +1,40 @@
+"""Delete the schedules of this project in an environment."""
+
+from __future__ import annotations
+
+import click
+
+from kfgcp.cli import options, output
+from kfgcp.cli.verbs.apply import print_result, print_step
+from kfgcp.cli.verbs.plan import print_plan
+from kfgcp.errors import UsageError
+from kfgcp.workspace import Workspace
+
+
+@click.command(epilog="Example: kfgcp destroy --env dev --yes")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--env", metavar="NAME", help="The environment. Default: the default environment.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
+@options.as_json
+@options.workspace
+def command(
+    workspace: Workspace, names: tuple[str, ...], env: str | None, yes: bool, as_json: bool
+) -> None:
+    """Delete the schedules of this project in an environment.
+
+    NAME is a schedule. Without names, all schedules with the marker of this project are deleted,
+    and the tags use-SCHEDULE of their versions. Versions and runs stay. The next `kfgcp apply`
+    creates the schedules of kfgcp.toml again.
+    """
+    if yes:
+        print_result(workspace.destroy(*names, env=env, notice=print_step), as_json)
+        return
+    if as_json:
+        raise UsageError("With --json, kfgcp cannot ask before it deletes.", hint="Add --yes.")
+    plan = workspace.plan_to_destroy(*names, env=env)
+    if not plan.changes:
+        click.echo(output.plain(f"{plan.env} has no schedules of this project."))
+        return
+    print_plan(plan)
+    if output.confirm(f"Delete them from {plan.env}?"):
+        print_result(plan.apply(print_step), as_json)

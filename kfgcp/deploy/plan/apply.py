@@ -1,0 +1,211 @@
+"""Write what a plan changes: pipelines first, then each schedule and its tag."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from kfgcp.backends.locks import HeldLock, Locked
+from kfgcp.backends.schedules import DesiredSchedule, SupportsSchedules
+from kfgcp.backends.versions import RegisteredVersion, SupportsVersions, short_version
+from kfgcp.deploy.plan.changes import PlannedChange, ResourceKind
+from kfgcp.deploy.plan.pipelines import PipelinePlan, is_pending
+from kfgcp.deploy.plan.plan import Applied, ApplyStep, Notice
+from kfgcp.deploy.plan.schedules import SchedulePlan, with_entry
+from kfgcp.deploy.plan.use_tags import TagMove
+from kfgcp.deploy.schedules.converge import Clock, converge
+from kfgcp.deploy.schedules.steps import Step, StepKind
+from kfgcp.deploy.versions.push import UPLOADED, check_text, run_push
+from kfgcp.errors import BackendError, KfgcpError
+
+
+@dataclass(slots=True)
+class Writer:
+    """Writes the changes of one environment.
+
+    A failed change does not prevent the others. Only a lost lock ends everything.
+
+    Attributes:
+        env: the name of the environment.
+        project: the name of the project.
+        registry: the registry, None when nothing needs it.
+        service: the schedules of the service, None when it has none.
+        lock: the lock of the environment.
+        clock: the time, for schedules.
+        notice: called with each step.
+        steps: the steps so far.
+        failures: the errors so far.
+    """
+
+    env: str
+    project: str
+    registry: SupportsVersions | None
+    service: SupportsSchedules | None
+    lock: HeldLock
+    clock: Clock
+    notice: Notice
+    steps: list[ApplyStep] = field(default_factory=list)
+    failures: list[tuple[str, KfgcpError]] = field(default_factory=list)
+    _pushed: dict[str, RegisteredVersion] = field(default_factory=dict)
+
+    def write(
+        self, pipelines: Sequence[PipelinePlan], schedules: Sequence[SchedulePlan]
+    ) -> Applied:
+        """Write the changes, and return what was done.
+
+        Raises:
+            Locked: another process took the lock over.
+            KfgcpError: the first error, after all other changes were written.
+        """
+        changes: list[PlannedChange] = []
+        to_push = [plan for plan in pipelines if plan.change is not None]
+        for plan in to_push:
+            # All texts are checked before the first write.
+            check_text(plan.desired.push)
+        for plan in to_push:
+            if plan.change is not None:
+                changes.append(plan.change)
+                self._try(plan.change, partial(self._push, plan))
+        for schedule in schedules:
+            if schedule.change is not None:
+                changes.append(schedule.change)
+                self._try(schedule.change, partial(self._schedule, schedule))
+        self._raise_failure(len(changes))
+        return Applied(self.env, tuple(changes), tuple(self.steps))
+
+    def _try(self, change: PlannedChange, write: Callable[[], None]) -> None:
+        """Write one change, and record its error."""
+        try:
+            write()
+        except Locked:
+            raise
+        except KfgcpError as error:
+            self.failures.append((f"{change.kind.value} {change.name}", error))
+            self._step(change.kind, change.name, f"failed: {error.message}", failed=True)
+
+    def _raise_failure(self, count: int) -> None:
+        """Raise the first error. Its message names the change."""
+        if not self.failures:
+            return
+        name, first = self.failures[0]
+        # A copy, because the class decides about the exit code.
+        error = copy.copy(first)
+        error.message = f"{name}: {first.message}"
+        if count > 1:
+            error.message = f"{len(self.failures)} of {count} changes failed. {error.message}"
+        error.args = (error.message,)
+        error.hint = first.hint or "Repeat the command. It continues with what is left."
+        raise error from first
+
+    def _step(
+        self,
+        kind: ResourceKind,
+        name: str,
+        text: str,
+        *,
+        run_id: str | None = None,
+        failed: bool = False,
+    ) -> None:
+        step = ApplyStep(kind, name, self.env, text, run_id, failed)
+        self.steps.append(step)
+        self.notice(step)
+
+    # -- pipelines
+
+    def _push(self, plan: PipelinePlan) -> None:
+        if self.registry is None:
+            raise ValueError("a plan with pipelines has a registry")
+        self.lock.check()
+        pushed = run_push(self.registry, plan.desired.push, self.env)
+        self._pushed[plan.entry.ref] = pushed.entry
+        name = plan.desired.name
+        if pushed.action == UPLOADED:
+            version = f"{pushed.pipeline}@{short_version(pushed.entry)}"
+            self._step(ResourceKind.PIPELINE, name, f"pushed {version}")
+        for tag in pushed.new_tags:
+            self._step(ResourceKind.PIPELINE, name, f"tag {tag} set")
+
+    # -- schedules
+
+    def _schedule(self, plan: SchedulePlan) -> None:
+        if self.service is None:
+            raise ValueError("a plan with schedules has a service")
+        desired = plan.desired
+        move = plan.move
+        if desired is not None and plan.entry is not None and is_pending(plan.entry):
+            entry = self._pushed.get(plan.entry.ref)
+            if entry is None:
+                raise BackendError(
+                    f"The pipeline {plan.pipeline} was not pushed, so the schedule stays as it is."
+                )
+            desired = with_entry(desired, entry)
+            if move is not None:
+                move = replace(move, target=entry)
+        if desired is None and move is not None:
+            # A schedule without its tag is still there for the next apply. A tag without its
+            # schedule would stay for ever.
+            self._move_tag(plan.name, move)
+        self._converge(plan, desired)
+        if desired is not None and move is not None:
+            self._move_tag(plan.name, move)
+
+    def _converge(self, plan: SchedulePlan, desired: DesiredSchedule | None) -> None:
+        if self.service is None:
+            raise ValueError("a plan with schedules has a service")
+        running: list[Step] = []
+
+        def before_step(step: Step) -> None:
+            self.lock.check()
+            self._report(plan.name, running)
+            if step.kind is StepKind.WAIT and step.until is not None:
+                text = f"waits until {step.until:%H:%M:%S} UTC, because a run is due"
+                self._step(ResourceKind.SCHEDULE, plan.name, text)
+                return
+            running.append(step)
+
+        done = converge(
+            self.service,
+            self.project,
+            plan.name,
+            desired,
+            plan.live,
+            clock=self.clock,
+            notice=before_step,
+        )
+        self._report(plan.name, running)
+        for due, run_id in done.fired:
+            text = f"started the run of {due.isoformat()}, which was due meanwhile: {run_id}"
+            self._step(ResourceKind.SCHEDULE, plan.name, text, run_id=run_id)
+
+    def _report(self, name: str, running: list[Step]) -> None:
+        """Report the step that has just been executed."""
+        while running:
+            self._step(ResourceKind.SCHEDULE, name, step_text(running.pop()))
+
+    def _move_tag(self, schedule: str, move: TagMove) -> None:
+        if self.registry is None:
+            raise ValueError("a plan with tags has a registry")
+        self.lock.check()
+        if move.target is not None:
+            self.registry.set_tag(move.target, move.tag)
+        for holder in move.holders:
+            # `set_tag` has removed the tag from the other versions of its pipeline.
+            if move.target is None or holder.pipeline != move.target.pipeline:
+                self.registry.remove_tag(holder, move.tag)
+        self._step(ResourceKind.SCHEDULE, schedule, move.line)
+
+
+def step_text(step: Step) -> str:
+    """Return what a step did, in words.
+
+    Example:
+        >>> step_text(Step(StepKind.UPDATE, fields=("cron", "max_active")))
+        'updated cron, max_active'
+    """
+    if step.kind is StepKind.CREATE:
+        return "created" if step.enabled else "created, not enabled yet"
+    if step.kind is StepKind.UPDATE:
+        return f"updated {', '.join(step.fields)}"
+    return f"{step.kind.value}d"

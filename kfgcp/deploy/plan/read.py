@@ -1,0 +1,149 @@
+"""Read from a registry what a plan compares, with several requests at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self
+
+from kfgcp.backends.schedules import LiveSchedule, SupportsSchedules
+from kfgcp.backends.versions import RegisteredVersion, SupportsVersions
+from kfgcp.deploy.plan.pipelines import LivePipeline, is_pending
+from kfgcp.deploy.versions.push import Push, find_entry
+from kfgcp.errors import BackendError
+
+READERS: Final = 16
+"""The most requests at the same time."""
+
+
+class ServiceReader:
+    """Reads the services of an environment in threads. Use it in a `with` block.
+
+    A read starts at once, and its result is waited for later. So pipelines compile meanwhile.
+
+    Args:
+        registry: the registry, None when the plan needs none.
+        schedules: the schedules of the service, None when it has none.
+    """
+
+    def __init__(
+        self, registry: SupportsVersions | None, schedules: SupportsSchedules | None
+    ) -> None:
+        self._registry = registry
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-plan")
+        self._names: Future[Sequence[str]] | None = None
+        self._schedules: Future[Sequence[LiveSchedule]] | None = None
+        self._pipelines: dict[str, Future[PipelineReading]] = {}
+        if registry is not None:
+            self._names = self._pool.submit(registry.list_pipelines)
+        if schedules is not None:
+            self._schedules = self._pool.submit(schedules.list_schedules)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def start_pipeline(self, name: str, pushes: Sequence[Push]) -> None:
+        """Start to read the versions of a pipeline. A pipeline that is absent costs no request.
+
+        Args:
+            name: its name in the registry.
+            pushes: what is about to be pushed under this name.
+
+        Raises:
+            ConfigError: the environment has no registry, or one of another format.
+        """
+        if self._registry is None or self._names is None:
+            raise ValueError("this plan has no registry")
+        if name in self._names.result():
+            registry = self._registry
+            self._pipelines[name] = self._pool.submit(_read_pipeline, registry, name, pushes)
+
+    def pipelines(self) -> dict[str, PipelineReading]:
+        """Wait for all pipelines, and return those that the registry has by name."""
+        return {name: reading.result() for name, reading in self._pipelines.items()}
+
+    def pipeline_names(self) -> Sequence[str]:
+        """Wait for the names of all pipelines in the registry."""
+        return () if self._names is None else self._names.result()
+
+    def schedules(self) -> Sequence[LiveSchedule]:
+        """Wait for all schedules of the service."""
+        return () if self._schedules is None else self._schedules.result()
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineReading:
+    """What a registry has of a name.
+
+    Attributes:
+        entries: the versions, the newest first.
+        live: what it has of each push, in their order.
+    """
+
+    entries: tuple[RegisteredVersion, ...] = ()
+    live: tuple[LivePipeline, ...] = ()
+
+
+def _read_pipeline(
+    registry: SupportsVersions, name: str, pushes: Sequence[Push]
+) -> PipelineReading:
+    entries = registry.list_versions(name)
+    live: list[LivePipeline] = []
+    for push in pushes:
+        entry, has_text = find_entry(registry, push, entries)
+        newest_text = ""
+        if entry is None and entries:
+            newest_text = _read_text(registry, entries[0])
+        live.append(LivePipeline(entry, has_text, newest_text))
+    return PipelineReading(tuple(entries), tuple(live))
+
+
+def _read_text(registry: SupportsVersions, entry: RegisteredVersion) -> str:
+    """Return the text of an entry, "" when it cannot be read. A plan is possible without it."""
+    try:
+        return registry.read_text(entry)
+    except BackendError:
+        return ""
+
+
+@dataclass(slots=True)
+class RegistryAfterPush:
+    """A registry as it is after the pushes of a plan, for `find_version` and `read_spec`.
+
+    Args:
+        registry: the address of the registry.
+        source: reads the texts of entries.
+        names: the names of all pipelines in the registry.
+        entries: name -> its entries after the pushes.
+        pushes: the text of each entry that a plan pushes, by the digest of the text.
+    """
+
+    registry: str
+    source: SupportsVersions
+    names: Sequence[str]
+    entries: Mapping[str, Sequence[RegisteredVersion]]
+    pushes: Mapping[str, Push] = field(default_factory=dict)
+
+    def list_versions(self, pipeline: str) -> Sequence[RegisteredVersion]:
+        """Return the versions of a pipeline that the plan has read, the newest first."""
+        return self.entries.get(pipeline, ())
+
+    def list_pipelines(self) -> Sequence[str]:
+        """Return the names of the pipelines, sorted."""
+        return sorted(set(self.names) | self.entries.keys())
+
+    def read(self, version: RegisteredVersion) -> tuple[RegisteredVersion, str]:
+        """Return an entry with all digits of its version, and its text."""
+        if is_pending(version):
+            return version, self.pushes[version.text_digest].upload.text
+        return self.source.read(version)

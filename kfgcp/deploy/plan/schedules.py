@@ -1,0 +1,194 @@
+"""Compare a schedule of kfgcp.toml with what the service has under its name. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule
+from kfgcp.backends.versions import RegisteredVersion
+from kfgcp.deploy.plan.changes import PlanAction, PlannedChange, ResourceKind
+from kfgcp.deploy.plan.use_tags import TagMove
+from kfgcp.deploy.schedules.applied import was_changed_by_hand
+from kfgcp.deploy.schedules.ownership import is_marker_of
+from kfgcp.deploy.schedules.steps import changed_fields
+from kfgcp.model import JsonValue
+
+# A digest in a line has as many digits as in all other texts of kfgcp.
+_DIGEST_LENGTH: Final = len("sha256:") + 12
+
+# These properties change with the version. They are addresses and ids, which say less.
+_FOLLOW_VERSION: Final = ("template", "entry", "text")
+
+# Longer values of parameters are cut off.
+_MAX_VALUE: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePlan:
+    """What happens to a schedule.
+
+    Attributes:
+        name: its name.
+        pipeline: the name of its pipeline in kfgcp.toml, "" when it is deleted.
+        desired: the schedule of kfgcp.toml, None when it is deleted.
+        fields: the properties that it must have.
+        entry: the version that it uses, None when it is deleted. The plan may push it first.
+        live: the schedules with its name on the service.
+        move: what happens to its tag, None for nothing.
+        change: what is written, None for nothing.
+    """
+
+    name: str
+    pipeline: str
+    desired: DesiredSchedule | None
+    fields: Mapping[str, JsonValue]
+    entry: RegisteredVersion | None
+    live: tuple[LiveSchedule, ...]
+    move: TagMove | None
+    change: PlannedChange | None
+
+
+def our_schedules(
+    live: Sequence[LiveSchedule], project: str
+) -> dict[str, tuple[LiveSchedule, ...]]:
+    """Return the schedules with the marker of a project by their names.
+
+    Args:
+        live: all schedules of a service.
+        project: the name of the project.
+    """
+    by_name: dict[str, tuple[LiveSchedule, ...]] = {}
+    for schedule in live:
+        if schedule.name and is_marker_of(schedule.project, project):
+            by_name[schedule.name] = by_name.get(schedule.name, ()) + (schedule,)
+    return by_name
+
+
+def pipeline_of(live: LiveSchedule) -> str:
+    """Return the name of the pipeline of a schedule in the registry, "" when it is not known."""
+    name = live.fields.get("pipeline")
+    if isinstance(name, str):
+        return name
+    template = live.fields.get("template")
+    # Artifact Registry: https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/NAME/sha256:DIGEST
+    segments = template.split("/") if isinstance(template, str) else []
+    return segments[-2] if len(segments) > 1 else ""
+
+
+def plan_schedule(
+    env: str,
+    desired: DesiredSchedule,
+    fields: Mapping[str, JsonValue],
+    live: Sequence[LiveSchedule],
+    move: TagMove | None,
+) -> PlannedChange | None:
+    """Return how a schedule changes, None when the service has exactly this schedule.
+
+    Args:
+        env: the name of the environment.
+        desired: the schedule of kfgcp.toml.
+        fields: the properties that it must have, from `SupportsSchedules.fields_of`.
+        live: the schedules with its name on the service.
+        move: what happens to its tag.
+    """
+    tag_lines = [] if move is None else [move.line]
+    if not live:
+        shown = {name: value for name, value in fields.items() if name not in _FOLLOW_VERSION}
+        lines = [f"{name}: {_text(name, value)}" for name, value in sorted(shown.items())]
+        if desired.paused:
+            lines.append("paused: true")
+        lines += tag_lines
+        return _change(env, desired.name, PlanAction.CREATE, lines)
+    current = _choose(fields, live)
+    lines = _field_lines(current.fields, fields)
+    if current.enabled is desired.paused:
+        lines.append(_arrow("paused", not current.enabled, desired.paused))
+    # The marker does not cover the pause. `apply` pauses a schedule only when kfgcp.toml says so.
+    by_hand = was_changed_by_hand(current) or not (current.enabled or desired.paused)
+    action = PlanAction.UPDATE
+    if len(live) > 1:
+        # A replacement has two schedules for some seconds, so a change by hand cannot be told.
+        lines.append(f"schedules with this name: {len(live)} -> 1")
+    elif lines and by_hand:
+        action = PlanAction.DRIFT
+        lines.insert(0, "changed by hand, and set back by apply")
+    lines += tag_lines
+    return _change(env, desired.name, action, lines) if lines else None
+
+
+def plan_deletion(
+    env: str, name: str, live: Sequence[LiveSchedule], move: TagMove | None
+) -> PlannedChange:
+    """Return the deletion of a schedule.
+
+    Args:
+        env: the name of the environment.
+        name: the name of the schedule.
+        live: the schedules with this name on the service.
+        move: what happens to its tag.
+    """
+    lines = [] if move is None else [move.line]
+    if len(live) > 1:
+        lines.insert(0, f"schedules with this name: {len(live)} -> 0")
+    return _change(env, name, PlanAction.DELETE, lines)
+
+
+def with_entry(desired: DesiredSchedule, entry: RegisteredVersion) -> DesiredSchedule:
+    """Return a schedule of an entry that did not exist when the plan was made."""
+    request = desired.request
+    registered = request.spec.registered
+    if registered is None:
+        raise ValueError("the pipeline of a schedule comes from a registry")
+    new_ref = replace(registered, ref=entry.ref, address=entry.address)
+    spec = replace(request.spec, registered=new_ref, template=entry.template or None)
+    return replace(desired, request=replace(request, spec=spec))
+
+
+def drift_lines(
+    desired: DesiredSchedule, fields: Mapping[str, JsonValue], live: LiveSchedule
+) -> list[str]:
+    """Return in words how a live schedule differs from kfgcp.toml."""
+    lines = _field_lines(live.fields, fields)
+    if live.enabled is desired.paused:
+        lines.append(_arrow("paused", not live.enabled, desired.paused))
+    return lines
+
+
+def _change(env: str, name: str, action: PlanAction, lines: Sequence[str]) -> PlannedChange:
+    return PlannedChange(ResourceKind.SCHEDULE, name, env, action, tuple(lines))
+
+
+def _choose(fields: Mapping[str, JsonValue], live: Sequence[LiveSchedule]) -> LiveSchedule:
+    """Return the schedule to compare with: one with the right properties, else the oldest."""
+    in_order = sorted(live, key=lambda schedule: (schedule.created_at, schedule.ref))
+    for schedule in in_order:
+        if schedule.fields == fields:
+            return schedule
+    enabled = [schedule for schedule in in_order if schedule.enabled]
+    return (enabled or in_order)[0]
+
+
+def _field_lines(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> list[str]:
+    names = list(changed_fields(before, after))
+    if "version" in names:
+        names = [name for name in names if name not in _FOLLOW_VERSION]
+    return [_arrow(name, before.get(name), after.get(name)) for name in names]
+
+
+def _arrow(name: str, before: JsonValue, after: JsonValue) -> str:
+    return f"{name}: {_text(name, before)} -> {_text(name, after)}"
+
+
+def _text(name: str, value: JsonValue) -> str:
+    """Return a value as one line."""
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split()) or '""'
+    if name in ("version", "text"):
+        digits = text.removeprefix("sha256:")
+        return f"sha256:{digits}"[:_DIGEST_LENGTH]
+    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 1]}…"

@@ -1,0 +1,160 @@
+"""The runs of schedules: how they are found, started once, and left alone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import kfgcp
+from kfgcp.backends.kubeflow.schedules import KubeflowSchedules
+from kfgcp.backends.kubeflow.service import KubeflowService
+from kfgcp.backends.registry import load_project
+from kfgcp.backends.schedules import DesiredSchedule
+from kfgcp.errors import BackendError
+from kubeflow_schedules import ScheduleServer
+
+DUE = datetime(2026, 11, 30, 6, tzinfo=UTC)
+NAME = "churn-daily-20261130t060000z"
+
+
+def starting(server: ScheduleServer, home: Path) -> KubeflowSchedules:
+    """Return schedules that can start runs."""
+    (home / "kfgcp.toml").write_text(server.stand_in.toml("gke"))
+    project = load_project()
+    service = KubeflowService(project, project.env("gke"), server.records)
+    return server.schedules(service.create)
+
+
+def run_names(server: ScheduleServer) -> list[str]:
+    return [run["display_name"] for run in server.get("runs").get("runs", [])]
+
+
+def test_a_due_time_is_started_once_with_the_labels_of_the_schedule(
+    kfp_server: ScheduleServer, home: Path
+) -> None:
+    desired = kfp_server.desired()
+
+    run_id, is_new = starting(kfp_server, home).fire(desired, DUE)
+    again = starting(kfp_server, home).fire(desired, DUE.astimezone())
+
+    assert (run_id, is_new) == (again[0], True)
+    assert not again[1]
+    assert run_names(kfp_server) == [NAME]
+    run = kfp_server.get(f"runs/{run_id}")
+    for label in (
+        '"kfgcp-project":"shop"',
+        '"kfgcp-schedule":"churn-daily"',
+        '"kfgcp-due":"20261130t060000z"',
+        '"team":"growth"',
+    ):
+        assert label in run["description"]
+    assert run["runtime_config"]["parameters"] == {"lr": 0.5, "day": "monday"}
+
+
+@pytest.mark.parametrize("kind", ["lost", "late", "garbage", "reset"])
+def test_a_due_time_whose_answer_was_lost_has_one_run(
+    new_server: ScheduleServer, home: Path, kind: str
+) -> None:
+    desired = new_server.desired()
+    new_server.stand_in.fail_next(kind, times=1, method="POST", path="*/runs")
+    with suppress(BackendError):
+        starting(new_server, home).fire(desired, DUE)
+
+    run_id, _ = starting(new_server, home).fire(desired, DUE)
+
+    assert run_names(new_server) == [NAME]
+    assert new_server.get("runs")["runs"][0]["run_id"] == run_id
+
+
+def test_a_run_of_others_with_the_same_name_does_not_count(
+    new_server: ScheduleServer, home: Path
+) -> None:
+    desired = new_server.desired()
+    schedules = starting(new_server, home)
+    schedules.fire(DesiredSchedule("other", desired.name, desired.timetable, desired.request), DUE)
+
+    _, is_new = schedules.fire(desired, DUE)
+
+    assert is_new
+    assert run_names(new_server) == [NAME, NAME]
+
+
+def test_the_parameter_for_the_due_time_gets_it(new_server: ScheduleServer, home: Path) -> None:
+    desired = new_server.desired(time_param="day", params={"lr": 0.5})
+
+    run_id, _ = starting(new_server, home).fire(desired, DUE)
+
+    run = new_server.get(f"runs/{run_id}")
+    assert run["runtime_config"]["parameters"]["day"] == "2026-11-30T06:00:00Z"
+    assert "pipeline_version_reference" in run
+
+
+def test_a_due_time_that_the_recurring_run_has_started_is_not_started_again(
+    kfp_server: ScheduleServer, home: Path
+) -> None:
+    kfp_server.stand_in.creation.clock = lambda: (DUE - timedelta(minutes=5)).timestamp()
+    desired = kfp_server.desired()
+    schedules = starting(kfp_server, home)
+    ref = schedules.create_schedule(desired, enabled=True, starts_at=None)
+    kfp_server.stand_in.creation.clock = lambda: (DUE + timedelta(seconds=9)).timestamp()
+    (run_id,) = kfp_server.stand_in.fire_due((DUE + timedelta(seconds=9)).timestamp())
+
+    assert schedules.fire(desired, DUE) == (run_id, False)
+    live = schedules.read_schedule(ref)
+    assert live is not None
+    schedules.delete_schedule(live)
+    # kfgcp remembers the recurring run, so another process finds its run too.
+    assert starting(kfp_server, home).fire(desired, DUE) == (run_id, False)
+    assert starting(kfp_server, home).fire(desired, DUE + timedelta(days=1))[1]
+
+
+def test_a_run_of_a_recurring_run_has_the_labels_of_its_schedule(
+    kfp_server: ScheduleServer, home: Path
+) -> None:
+    kfp_server.stand_in.creation.clock = lambda: (DUE - timedelta(minutes=5)).timestamp()
+    kfp_server.schedules().create_schedule(kfp_server.desired(), enabled=True, starts_at=None)
+    kfp_server.stand_in.creation.clock = lambda: (DUE + timedelta(seconds=9)).timestamp()
+    (run_id,) = kfp_server.stand_in.fire_due((DUE + timedelta(seconds=9)).timestamp())
+    (home / "kfgcp.toml").write_text(kfp_server.stand_in.toml("gke"))
+
+    labels = {"kfgcp-project": "shop", "kfgcp-schedule": "churn-daily"}
+    with kfgcp.Workspace() as workspace:
+        runs = list(workspace.list(env="gke", label=labels))
+
+    assert [run.run_id for run in runs] == [run_id]
+    assert runs[0].labels == {**labels, "kfgcp-due": "20261130t060000z"}
+
+
+def test_deleting_a_schedule_leaves_its_active_runs_alone(kfp_server: ScheduleServer) -> None:
+    kfp_server.stand_in.instant.seconds = 10_000
+    kfp_server.stand_in.creation.clock = lambda: (DUE - timedelta(minutes=5)).timestamp()
+    schedules = kfp_server.schedules()
+    ref = schedules.create_schedule(kfp_server.desired(), enabled=True, starts_at=None)
+    (run_id,) = kfp_server.stand_in.fire_due(DUE.timestamp())
+    live = schedules.read_schedule(ref)
+    assert live is not None
+
+    schedules.delete_schedule(live)
+
+    record = kfp_server.stand_in.runs.find(run_id)
+    assert record is not None
+    assert not record.workflow_gone
+    assert not record.current_run().state.final
+    remaining = schedules.read_schedule(ref)
+    if kfp_server.stand_in.version == "2.17.0":
+        assert remaining is None
+        return
+    # An older server would end the run, so the schedule is only disabled.
+    assert remaining is not None
+    assert not remaining.enabled
+    assert remaining.is_busy
+    assert remaining.last_due == DUE
+    kfp_server.stand_in.finish_runs()
+    ended = schedules.read_schedule(ref)
+    assert ended is not None
+    assert not ended.is_busy
+    schedules.delete_schedule(ended)
+    assert schedules.read_schedule(ref) is None
