@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from patience import PROCESS
 ROOT = Path(__file__).parents[2]
 SIGNATURES = Path(__file__).parent / "signatures"
 IMAGES = {"base", "gcp", "tabular"}
+EXIT_TASK = "notify_on_exit"
+EXAMPLES = [name for name in kfgcp_components.__all__ if name != EXIT_TASK]
 
 
 def component_folder(name: str) -> Path:
@@ -119,20 +121,60 @@ def test_a_component_runs_in_one_of_our_images_and_installs_nothing(
     assert not re.search(r"\bpip\b", " ".join(executor["container"]["command"]))
 
 
-@pytest.mark.parametrize("name", kfgcp_components.__all__)
-def test_the_example_of_a_component_runs(
-    name: str, workspace: kfgcp.Workspace, webhook: str, tmp_path: Path
+def example_params(name: str, folder: Path, webhook: str) -> dict[str, str]:
+    """Return the values of parameters whose defaults are for the machine of a user.
+
+    The default of a registry is a folder beside the user's kfgcp.toml, and that of a webhook a
+    variable of the user.
+    """
+    source = (component_folder(name) / "example.py").read_text()
+    values = {"registry": str(folder / name), "url": webhook}
+    return {key: value for key, value in values.items() if f"{key}: str" in source}
+
+
+def write_pipeline_of_examples(file: Path, names: Iterable[str], webhook: str) -> None:
+    """Write a pipeline that has the examples of components as its tasks.
+
+    So pandas and scikit-learn are imported once for all of them.
+    """
+    imports = ["from kfp import dsl"]
+    body = []
+    for name in names:
+        module = component_folder(name).relative_to(ROOT / "components").as_posix()
+        package = module.replace("/", ".")
+        imports.append(f"from {package}.example import example as {name}")
+        params = example_params(name, file.parent, webhook)
+        arguments = ", ".join(f"{key}={value!r}" for key, value in params.items())
+        body.append(f"    {name}({arguments})")
+    header = ["", "@dsl.pipeline(name='examples')", "def examples():"]
+    file.write_text("\n".join([*imports, *header, *body]) + "\n")
+
+
+def test_the_examples_of_the_components_run(
+    workspace: kfgcp.Workspace, webhook: str, tmp_path: Path
 ) -> None:
-    file = component_folder(name) / "example.py"
-    # The default of a registry is a folder beside the user's kfgcp.toml, and that of a webhook a
-    # variable of the user.
-    replaced = {"registry": str(tmp_path / "registry"), "url": webhook}
-    source = file.read_text()
-    params = {key: value for key, value in replaced.items() if f"{key}: str" in source}
-    run = workspace.submit(str(file), name=name, params=params)
+    file = tmp_path / "examples.py"
+    write_pipeline_of_examples(file, EXAMPLES, webhook)
+
+    run = workspace.submit(str(file)).wait(timeout=PROCESS)
+
+    assert run.state == "SUCCEEDED", run.error
+    succeeded = {task.path.split("[")[0] for task in run.tasks if task.state == "SUCCEEDED"}
+    for name in EXAMPLES:
+        word = name.replace("_", "-")
+        assert f"{word}-example/{word}" in succeeded
+
+
+def test_the_example_of_an_exit_task_runs(
+    workspace: kfgcp.Workspace, webhook: str, tmp_path: Path
+) -> None:
+    """Only a whole pipeline has an exit handler, so it cannot be a task of another one."""
+    file = component_folder(EXIT_TASK) / "example.py"
+
+    run = workspace.submit(str(file), params=example_params(EXIT_TASK, tmp_path, webhook))
+
     run.wait(timeout=PROCESS)
-    task_components = {task.path.split("[")[0] for task in run.tasks}
-    assert name.replace("_", "-") in task_components
+    assert "notify-on-exit" in {task.path for task in run.tasks}
 
 
 def test_the_example_compiles_without_pandas_scikit_learn_or_a_warning(tmp_path: Path) -> None:
