@@ -89,7 +89,7 @@ def _command(spec: Path, project: Path) -> list[str]:
 def test_a_run_that_is_killed_often_ends_as_if_it_never_was(
     part: int, spec: Path, undisturbed: float, tmp_path: Path, trial: Trial
 ) -> None:
-    size = trial.size(sample=20, proof=400) // PARTS
+    size = trial.size(sample=12, proof=400) // PARTS
     chance = trial.random(part)
     kills, runs = 0, 0
     while kills < size:
@@ -321,7 +321,7 @@ def test_killed_workers_cost_a_repetition_at_most(
 ) -> None:
     """A task whose process was killed has failed, as on a cluster. A rerun repeats only what is
     still missing."""
-    size = trial.size(sample=10, proof=100)
+    size = trial.size(sample=5, proof=100)
     chance = trial.random()
     kills, runs = 0, 0
     while kills < size:

@@ -77,7 +77,7 @@ def test_runs_leave_nothing_behind(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    size = trial.size(sample=20, proof=1000)
+    size = trial.size(sample=12, proof=1000)
 
     for number in range(WARM_UP):
         _one_run(pipeline, number)
@@ -107,7 +107,7 @@ def _one_run(pipeline: Callable[[str], Path], number: int) -> None:
 def test_refreshes_leave_nothing_behind(
     service: VertexStandIn, pipeline: Callable[[str], Path], trial: Trial
 ) -> None:
-    size = trial.size(sample=40, proof=1000)
+    size = trial.size(sample=20, proof=1000)
     api.submit(str(pipeline("echo")), env="dev", params={"text": "one"})
 
     for _ in range(WARM_UP):

@@ -94,7 +94,7 @@ def test_each_submission_makes_one_run_at_most_when_every_fifth_request_fails(
     impatient: None,
     trial: Trial,
 ) -> None:
-    count = trial.size(sample=300, proof=2000)
+    count = trial.size(sample=150, proof=2000)
     kinds = ("500", "503", "429", "reset", "lost", "garbage")
     cluster.instant.seconds = 3600
     cluster.faults(0.2, kinds, seed=trial.random().randrange(1000), path=RUNS)

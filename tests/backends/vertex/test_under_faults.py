@@ -56,7 +56,7 @@ def test_each_submission_makes_one_run_when_every_fifth_request_fails(
     submit_all: Callable[..., list[str | BackendError]],
     trial: Trial,
 ) -> None:
-    count = trial.size(sample=300, proof=2000)
+    count = trial.size(sample=150, proof=2000)
     service.faults(0.2, ("503", "429", "reset", "lost"), seed=trial.random().randrange(1000))
 
     results = submit_all(spec, count)
