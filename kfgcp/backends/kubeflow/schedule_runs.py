@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -36,8 +35,8 @@ RUNS: Final = f"{API}/runs"
 RECURRING_RUNS: Final = f"{API}/recurringruns"
 PAGE_SIZE: Final = 100
 
-# How many runs are read to find the last runs of recurring runs.
-MAX_RECENT: Final = 300
+# How many runs are read to find the last runs of recurring runs. It is one page.
+MAX_RECENT: Final = PAGE_SIZE
 
 # The word for the recurring runs of kfgcp in `ServiceRecords`. It is in the database, so it cannot
 # change.
@@ -80,13 +79,7 @@ class RecurringRunIds:
 
     def remember(self, markers_by_id: Mapping[str, ScheduleMarkers]) -> None:
         """Remember recurring runs with their markers."""
-        with self._lock:
-            remembered = self._load()
-            texts = {ref: _format(markers) for ref, markers in markers_by_id.items()}
-            new = {ref: text for ref, text in texts.items() if remembered.get(ref) != text}
-            if new:
-                remembered.update(new)
-                self._records.remember_names(self._place, _MARKERS_BY_ID, new)
+        self._remember({ref: _format(markers) for ref, markers in markers_by_id.items()})
 
     def of_schedule(self, project: str, name: str) -> list[str]:
         """Return the ids of the recurring runs of a schedule.
@@ -111,9 +104,10 @@ class RecurringRunIds:
         with self._lock:
             text = self._load().get(recurring_run_id)
             if text is None and not self._has_listed:
-                self._list()
+                self._list(recurring_run_id)
                 text = self._load().get(recurring_run_id)
-        if text is None:
+        # The text is empty for a recurring run of others.
+        if not text:
             return {}
         project, name = json.loads(text)
         return {PROJECT: project, SCHEDULE: name, DUE: due_label(due)}
@@ -123,18 +117,31 @@ class RecurringRunIds:
             self._remembered = dict(self._records.names(self._place, _MARKERS_BY_ID))
         return self._remembered
 
-    def _list(self) -> None:
-        """Remember all recurring runs of kfgcp on the server."""
+    def _list(self, recurring_run_id: str) -> None:
+        """Remember all recurring runs of kfgcp on the server, and whether one is among them.
+
+        A description never changes. So a recurring run of others stays one.
+        """
         self._has_listed = True
-        markers_by_id: dict[str, ScheduleMarkers] = {}
-        # Without the list, runs have fewer labels. That must not hide the runs.
-        with suppress(BackendError):
+        texts = {recurring_run_id: ""}
+        try:
             for item in self._http.pages(RECURRING_RUNS, self._scope, "recurringRuns"):
                 answer = check_recurring_run(item)
                 markers = parse_markers(answer.get("description"))
                 if markers is not None:
-                    markers_by_id[answer["recurring_run_id"]] = markers
-        self.remember(markers_by_id)
+                    texts[answer["recurring_run_id"]] = _format(markers)
+        except BackendError:
+            # Without the list, runs have fewer labels. That must not hide the runs.
+            return
+        self._remember(texts)
+
+    def _remember(self, texts: Mapping[str, str]) -> None:
+        with self._lock:
+            remembered = self._load()
+            new = {ref: text for ref, text in texts.items() if remembered.get(ref) != text}
+            if new:
+                remembered.update(new)
+                self._records.remember_names(self._place, _MARKERS_BY_ID, new)
 
 
 class StartedRuns:
@@ -150,7 +157,10 @@ class StartedRuns:
         self._scope = dict(scope)
 
     def recent(self, recurring_run_ids: Sequence[str]) -> dict[str, RecentRuns]:
-        """Return the last runs of recurring runs, most often with one request."""
+        """Return the last runs of recurring runs, with one request.
+
+        A recurring run is left out when its last run is not among the last MAX_RECENT runs of all.
+        """
         if not recurring_run_ids:
             return {}
         # The keys of the filter and of the order are in runAPIToModelFieldMap (model/run.go).

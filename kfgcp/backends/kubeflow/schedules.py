@@ -42,6 +42,7 @@ from kfgcp.backends.kubeflow.schedule_runs import (
 from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.kubeflow.times import read_moment, read_server_time
+from kfgcp.backends.kubeflow.version_documents import compare_documents, documents_of
 from kfgcp.backends.schedule_labels import project_label, run_labels
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Unsupported
@@ -49,6 +50,8 @@ from kfgcp.labels import DUE
 from kfgcp.model import JsonValue, Run
 from kfgcp.rules.versions import format_version
 from kfgcp.services.client import ServiceClient
+from kfgcp.services.redact import redacted_line
+from kfgcp.spec.json_values import JsonObject
 
 PAGE_SIZE: Final = 100
 
@@ -173,7 +176,18 @@ class KubeflowSchedules:
 
     def fields_of(self, desired: DesiredSchedule) -> Mapping[str, JsonValue]:
         """Return the properties that a schedule must have, see `SupportsSchedules.fields_of`."""
-        return read_fields(self._body(desired), desired.request.options.experiment)
+        body = self._body(desired)
+        return read_fields(body, self._experiment_name(desired.request.options.experiment))
+
+    def _experiment_name(self, name: str) -> str:
+        """Return the name of an experiment as the server has it.
+
+        MySQL ignores case when it compares names, so a schedule in "nightly" can be in "Nightly".
+        """
+        experiment_id = self._experiments.find_id(name)
+        if experiment_id is None:
+            return name
+        return self._experiments.name_in_list(experiment_id) or name
 
     def _body(
         self,
@@ -186,7 +200,8 @@ class KubeflowSchedules:
         """Return the body of a schedule after all checks that need no write."""
         if desired.time_param:
             self._require_schedule_time(desired)
-        place = Place(experiment_id, enabled, starts_at, self._now())
+        experiment = self._experiment_name(desired.request.options.experiment)
+        place = Place(experiment_id, experiment, enabled, starts_at, self._now())
         body = schedule_body(desired, self._settings, place)
         check_experiment_name(desired.request.options.experiment, self._server)
         config = body.get("runtime_config") or {}
@@ -230,7 +245,25 @@ class KubeflowSchedules:
         except BadAnswer as error:
             # The answer does not say whether the server has created it.
             raise error.amended(unknown=True) from error
-        return created["recurring_run_id"]
+        ref = created["recurring_run_id"]
+        if "pipeline_spec" in body:
+            self._check_pipeline(ref, body["pipeline_spec"], desired.name)
+        return ref
+
+    def _check_pipeline(self, ref: str, sent: JsonObject, name: str) -> None:
+        """Check that the server has the pipeline that was sent, and not only named.
+
+        Raises:
+            BadAnswer: the server dropped or changed a field of it.
+        """
+        stored = check_recurring_run(self._http.get(_path(ref))).get("pipeline_spec") or {}
+        change = compare_documents(documents_of(sent), documents_of(stored))
+        if change:
+            raise BadAnswer(
+                f"The service did not keep {redacted_line(change, limit=200)} in the pipeline of"
+                f" the schedule {name}.",
+                hint=f"See what it has: kfgcp schedule show {name}",
+            )
 
     def _check_clock(self) -> None:
         """Check that this machine and the server have the same time.

@@ -9,7 +9,7 @@ apiserver/server/api_util.go).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kfgcp.spec.json_values import JsonObject, Place, format_place
@@ -54,7 +54,14 @@ def find_change(spec: Spec, pipeline_spec: JsonObject) -> str:
     sent: list[JsonObject] = [spec.pipeline_spec]
     if spec.platform_spec:
         sent.append(spec.platform_spec)
-    stored = documents_of(pipeline_spec)
+    return compare_documents(sent, documents_of(pipeline_spec))
+
+
+def compare_documents(sent: Sequence[JsonObject], stored: Sequence[JsonObject]) -> str:
+    """Return the first field that the stored documents lack or have with another value.
+
+    The result is "" without one.
+    """
     if len(stored) < len(sent):
         return "platforms"
     if len(stored) > len(sent):

@@ -23,8 +23,7 @@ from kfgcp.testing.kubeflow_server.recurring_records import _fnv32a
 from kfgcp.testing.kubeflow_server.triggers import Trigger, next_of_cron
 from patience import REQUEST
 
-RECORDED = Path(__file__).parents[2] / "recorded" / "cron" / "robfig-1.2.0.json"
-CREATED = 1_800_000_000 - 1_800_000_000 % 86400
+RECORDED = Path(__file__).parents[2] / "recorded" / "cron"
 HOUR = 3600
 
 
@@ -77,7 +76,7 @@ def create(
 
 def test_cron_expressions_are_due_when_the_library_of_the_server_says() -> None:
     checked = 0
-    for answer in json.loads(RECORDED.read_text(encoding="utf-8")):
+    for answer in json.loads((RECORDED / "robfig-1.2.0.json").read_text(encoding="utf-8")):
         # Other zones differ only where clocks change.
         if answer["zone"] != "UTC":
             continue
@@ -88,6 +87,19 @@ def test_cron_expressions_are_due_when_the_library_of_the_server_says() -> None:
             moment = due
             checked += 1
     assert checked > 50
+
+
+def test_the_next_due_time_is_that_of_the_controller() -> None:
+    answers = json.loads((RECORDED / "controller-2.17.0.json").read_text(encoding="utf-8"))
+    for answer in answers:
+        trigger = Trigger(answer["cron"], answer["interval"], answer["start"], answer["end"])
+
+        due = trigger.next_due(
+            answer["last"], answer["created"], answer["now"], catch_up=answer["catch_up"]
+        )
+
+        assert due == answer["due"], answer
+    assert len(answers) > 100
 
 
 def test_seconds_of_a_cron_expression_count() -> None:

@@ -190,6 +190,21 @@ def test_a_recurring_run_that_the_server_cannot_read_may_be_any_schedule(
         kfp_server.schedules().list_schedules()
 
 
+def test_a_field_of_the_pipeline_that_the_server_drops_is_an_error_with_its_name(
+    new_server: ScheduleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desired = new_server.desired(time_param="day", params={"lr": 0.5})
+
+    def drop(request: Request, answer: JsonDict) -> None:
+        if "/recurringruns/" in request.path:
+            del answer["pipeline_spec"]["root"]["dag"]["tasks"]["say"]["inputs"]
+
+    change_answers(new_server.stand_in, monkeypatch, drop)
+
+    with pytest.raises(BadAnswer, match=r"did not keep root\.dag\.tasks\.say\.inputs"):
+        apply(new_server, desired)
+
+
 @pytest.mark.parametrize("seconds", [-60, 60])
 def test_a_machine_with_another_time_than_the_server_writes_nothing(
     kfp_server: ScheduleServer, monkeypatch: pytest.MonkeyPatch, seconds: int

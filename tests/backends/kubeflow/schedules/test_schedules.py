@@ -19,7 +19,7 @@ from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.backends.schedules import ScheduleFacts, SupportsSchedules
 from kfgcp.errors import ParamError, Refused, Unsupported
 from kfgcp.options import RunOptions
-from kubeflow_schedules import ScheduleServer
+from kubeflow_schedules import MemoryRecords, ScheduleServer
 
 START = datetime(2026, 12, 1, 5, 30, tzinfo=UTC)
 
@@ -89,6 +89,7 @@ def test_reading_a_list_costs_one_request_for_100_schedules(new_server: Schedule
     for number in range(101):
         desired = new_server.desired(name=f"s{number}")
         schedules.create_schedule(desired, enabled=True, starts_at=None)
+    new_server.records = MemoryRecords()
     first = new_server.schedules()
     mark = len(new_server.stand_in.requests)
 
@@ -411,6 +412,22 @@ def test_the_backend_of_an_environment_keeps_schedules(home: Path) -> None:
         assert schedules.schedule_facts == ScheduleFacts(creates_disabled=True, fires_missed=True)
         assert schedules.list_schedules() == []
         assert capability(backend, SupportsLock) is not None
+
+
+def test_an_experiment_whose_name_differs_in_case_is_the_same_one(
+    kfp_server: ScheduleServer,
+) -> None:
+    kfp_server.post("experiments", {"display_name": "Nightly"})
+    desired = kfp_server.desired()
+    schedules = kfp_server.schedules()
+
+    ref = schedules.create_schedule(desired, enabled=True, starts_at=None)
+
+    live = kfp_server.schedules().read_schedule(ref)
+    assert live is not None
+    assert live.fields["experiment"] == "Nightly"
+    assert live.fields == kfp_server.schedules().fields_of(desired)
+    assert live.applied == applied_digest(live.fields, paused=False)
 
 
 def test_there_is_no_update(new_server: ScheduleServer) -> None:
