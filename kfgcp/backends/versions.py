@@ -258,3 +258,17 @@ class NamesPipelines(Protocol):
         Args:
             ref: the identity of the entry, see `RegisteredVersion.ref`.
         """
+
+
+@runtime_checkable
+class ChecksUploads(Protocol):
+    """A registry that cannot have every pipeline, and can tell before an upload."""
+
+    def check_upload(self, upload: VersionUpload) -> None:
+        """Check an upload. After `list_pipelines`, it sends no request.
+
+        Raises:
+            UsageError: the registry cannot have a pipeline with this name, or the pipeline belongs
+                to somebody else.
+            SpecError, Unsupported: the registry cannot have this text.
+        """

@@ -16,6 +16,7 @@ from kfgcp.deploy.plan.pipelines import DesiredPipeline
 from kfgcp.deploy.versions.names import check_pipeline_name, check_tag
 from kfgcp.deploy.versions.push import Push
 from kfgcp.errors import ConfigError, UsageError
+from kfgcp.labels import label_value, pipeline_labels
 from kfgcp.options import RunOptions
 from kfgcp.settings import did_you_mean
 from kfgcp.spec import params as spec_params
@@ -213,13 +214,16 @@ def registered_spec(env: str, entry: RegisteredVersion, pipeline: LoadedPipeline
     )
 
 
-def build_schedule(project: Project, schedule: ProjectSchedule, spec: Spec) -> DesiredSchedule:
+def build_schedule(
+    project: Project, schedule: ProjectSchedule, spec: Spec, env_labels: Mapping[str, str]
+) -> DesiredSchedule:
     """Return a schedule as its service must have it.
 
     Args:
         project: the project.
         schedule: the table of kfgcp.toml.
         spec: the pipeline as the registry has it, with `Spec.entry`.
+        env_labels: the labels of the environment.
 
     Raises:
         ParamError: a parameter is unknown, missing or of the wrong type.
@@ -234,7 +238,12 @@ def build_schedule(project: Project, schedule: ProjectSchedule, spec: Spec) -> D
     if schedule.time_param is not None:
         del params[schedule.time_param]
     # Labels of git and of the user would change a schedule without a change of the pipeline.
-    options = RunOptions(env=schedule.env, experiment=project.experiment)
+    labels = {
+        **pipeline_labels(spec.name, spec.version),
+        "env": label_value(schedule.env),
+        **env_labels,
+    }
+    options = RunOptions(env=schedule.env, experiment=project.experiment, labels=labels)
     folder = str(schedule.folder)
     request = SubmitRequest(spec=spec, params=params, options=options, submit_dir=folder)
     return DesiredSchedule(

@@ -13,7 +13,12 @@ from kfgcp.backends.schedules import (
     LiveSchedule,
     SupportsSchedules,
 )
-from kfgcp.backends.versions import NamesPipelines, RegisteredVersion, SupportsVersions
+from kfgcp.backends.versions import (
+    ChecksUploads,
+    NamesPipelines,
+    RegisteredVersion,
+    SupportsVersions,
+)
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.plan.changes import PlannedChange
 from kfgcp.deploy.plan.pipelines import (
@@ -278,7 +283,7 @@ class _Comparison:
         for pipeline in self.loaded.values():
             self.notes += pipeline.notes
         pipelines = self._plan_pipelines()
-        self._check_tags(pipelines)
+        self._check_registry(pipelines)
         schedules = [self._plan_schedule(schedule) for schedule in self.selection.schedules]
         schedules += self._plan_deletions()
         self._note_other_schedulers(schedules)
@@ -336,17 +341,21 @@ class _Comparison:
                 return replace(live, entry=entry)
         return live
 
-    def _check_tags(self, pipelines: Sequence[PipelinePlan]) -> None:
-        """Check that the registry can have the tags, and note when it has none.
+    def _check_registry(self, pipelines: Sequence[PipelinePlan]) -> None:
+        """Check that the registry can have the pipelines and tags, and note when it has no tags.
 
         Raises:
+            UsageError: the registry cannot have a pipeline.
             Unsupported: a pipeline has tags, and the registry has none.
         """
         if self.registry is None:
             return
         for plan in pipelines:
-            if plan.change is not None and plan.desired.push.tags:
-                self.registry.require_tags(plan.desired.push.tags)
+            push = plan.desired.push
+            if is_pending(plan.entry) and isinstance(self.registry, ChecksUploads):
+                self.registry.check_upload(push.upload)
+            if plan.change is not None and push.tags:
+                self.registry.require_tags(push.tags)
         if not self.selection.schedules and not self.live:
             return
         try:
@@ -382,7 +391,8 @@ class _Comparison:
             except UsageError as error:
                 message = f"{schedule.origin}: {error.message}"
                 raise ConfigError(message, hint=error.hint) from None
-        return entry, build_schedule(project, schedule, spec)
+        labels = self.selection.env.get("labels") or {}
+        return entry, build_schedule(project, schedule, spec, labels)
 
     def _pushed_entry(self, pipeline: LoadedPipeline) -> RegisteredVersion:
         """Return the entry of a pipeline that the plan pushes, as it is afterwards."""

@@ -192,6 +192,14 @@ class KubeflowVersions:
 
     # -- uploading
 
+    def check_upload(self, upload: VersionUpload) -> None:
+        """Check an upload, see `ChecksUploads`."""
+        read_upload(upload)
+        check_name(upload.pipeline)
+        pipeline = self._find_pipeline(upload)
+        if pipeline is not None:
+            self._check_owner(upload, pipeline)
+
     def upload(self, upload: VersionUpload) -> RegisteredVersion:
         """Add an entry, see `SupportsVersions.upload`.
 
@@ -263,16 +271,36 @@ class KubeflowVersions:
             UsageError: the server has a pipeline with this name that belongs to somebody else, or
                 a name that differs only in case.
         """
-        pipeline = self._pipelines().get(upload.pipeline)
+        pipeline = self._find_pipeline(upload)
         if pipeline is None:
-            for name in self._pipelines():
-                if is_same_name(name, upload.pipeline):
-                    raise UsageError(
-                        f"{self.registry} has a pipeline {name!r}. Its name and"
-                        f" {upload.pipeline!r} differ only in case, and are equal for MySQL.",
-                        hint=_RENAME_HINT,
-                    )
             pipeline = self._create_pipeline(upload)
+        self._check_owner(upload, pipeline)
+        return pipeline["pipeline_id"]
+
+    def _find_pipeline(self, upload: VersionUpload) -> PipelineAnswer | None:
+        """Return the pipeline of an upload, None when it does not exist.
+
+        Raises:
+            UsageError: the server has a pipeline whose name differs only in case.
+        """
+        pipeline = self._pipelines().get(upload.pipeline)
+        if pipeline is not None:
+            return pipeline
+        for name in self._pipelines():
+            if is_same_name(name, upload.pipeline):
+                raise UsageError(
+                    f"{self.registry} has a pipeline {name!r}. Its name and"
+                    f" {upload.pipeline!r} differ only in case, and are equal for MySQL.",
+                    hint=_RENAME_HINT,
+                )
+        return None
+
+    def _check_owner(self, upload: VersionUpload, pipeline: PipelineAnswer) -> None:
+        """Check that a pipeline belongs to the project of an upload.
+
+        Raises:
+            UsageError: it does not.
+        """
         owner = read_markers(pipeline).get(PROJECT_MARKER)
         if owner is None:
             raise UsageError(
@@ -286,7 +314,6 @@ class KubeflowVersions:
                 f" {owner!r}.",
                 hint=_RENAME_HINT,
             )
-        return pipeline["pipeline_id"]
 
     def _create_pipeline(self, upload: VersionUpload) -> PipelineAnswer:
         """Create a pipeline without versions.

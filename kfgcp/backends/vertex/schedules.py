@@ -270,7 +270,7 @@ def due_job_id(project: str, name: str, due: datetime) -> str:
 
     Example:
         >>> due_job_id("shop", "daily", datetime(2026, 11, 30, 6, tzinfo=UTC))
-        'daily-20261130t060000z-6d6e0a0d29e4'
+        'daily-20261130t060000z-23366d7daf33'
     """
     due_text = due_label(due)
     # Two schedules can become the same text in an id, so the id has a digest of their names.

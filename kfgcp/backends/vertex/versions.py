@@ -128,6 +128,10 @@ class VertexVersions:
             raise _wrong_text(version.address, "the digest of its tag")
         return replace(version, version=marked.version), marked.text
 
+    def check_upload(self, upload: VersionUpload) -> None:
+        """Check an upload, see `ChecksUploads`."""
+        checked_content(upload)
+
     def upload(self, upload: VersionUpload) -> RegisteredVersion:
         """Add an entry, see `SupportsVersions.upload`.
 
