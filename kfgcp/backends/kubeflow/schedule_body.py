@@ -48,14 +48,12 @@ class Place:
 
     Attributes:
         experiment_id: the server's id of the experiment, "" when it is not known.
-        experiment: the name of the experiment as the server has it.
         enabled: whether it starts runs.
         starts_at: the time after which it may start runs, None for now.
         now: the time.
     """
 
     experiment_id: str
-    experiment: str
     enabled: bool
     starts_at: datetime | None
     now: datetime
@@ -99,7 +97,7 @@ def schedule_body(
             body[name] = runs[name]
     if any(runs["runtime_config"].values()):
         body["runtime_config"] = runs["runtime_config"]
-    fields = read_fields(cast("RecurringRunAnswer", body), place.experiment)
+    fields = read_fields(cast("RecurringRunAnswer", body), desired.request.options.experiment)
     applied = applied_digest(fields, paused=False)
     body["description"] = format_markers(replace(markers, applied=applied))
     return cast("RecurringRunAnswer", body)

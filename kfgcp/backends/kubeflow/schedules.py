@@ -176,18 +176,7 @@ class KubeflowSchedules:
 
     def fields_of(self, desired: DesiredSchedule) -> Mapping[str, JsonValue]:
         """Return the properties that a schedule must have, see `SupportsSchedules.fields_of`."""
-        body = self._body(desired)
-        return read_fields(body, self._experiment_name(desired.request.options.experiment))
-
-    def _experiment_name(self, name: str) -> str:
-        """Return the name of an experiment as the server has it.
-
-        MySQL ignores case when it compares names, so a schedule in "nightly" can be in "Nightly".
-        """
-        experiment_id = self._experiments.find_id(name)
-        if experiment_id is None:
-            return name
-        return self._experiments.name_in_list(experiment_id) or name
+        return read_fields(self._body(desired), desired.request.options.experiment)
 
     def _body(
         self,
@@ -200,8 +189,7 @@ class KubeflowSchedules:
         """Return the body of a schedule after all checks that need no write."""
         if desired.time_param:
             self._require_schedule_time(desired)
-        experiment = self._experiment_name(desired.request.options.experiment)
-        place = Place(experiment_id, experiment, enabled, starts_at, self._now())
+        place = Place(experiment_id, enabled, starts_at, self._now())
         body = schedule_body(desired, self._settings, place)
         check_experiment_name(desired.request.options.experiment, self._server)
         config = body.get("runtime_config") or {}
