@@ -220,3 +220,53 @@ def test_json_of_a_plan_is_what_the_library_returns(stand_in: StandIn, kfgcp: Co
     assert planned["project"] == "shop"
     assert planned["env"] == "dev"
     assert [change["kind"] for change in planned["changes"]] == ["pipeline", "schedule"]
+
+
+def test_an_environment_without_a_registry_is_one_line(
+    service: VertexStandIn, kfgcp: Command, home: Path
+) -> None:
+    write_pipeline(home, "churn")
+    settings = service.toml("dev").splitlines()
+    without = [line for line in settings if not line.startswith("pipeline_registry")]
+    (home / "kfgcp.toml").write_text("\n".join(without) + TABLES)
+
+    refused = kfgcp("apply", "--env", "dev", "--yes")
+
+    assert refused.code == 2
+    assert refused.err.splitlines()[0] == (
+        "error: Environment 'dev' has no registry for versions of pipelines."
+    )
+    assert count_writes(service) == 0
+
+
+def test_a_registry_of_another_format_is_one_line(
+    service: VertexStandIn, kfgcp: Command, home: Path
+) -> None:
+    write_pipeline(home, "churn")
+    service.artifact_registry.make_repository("images", "DOCKER")
+    settings = service.toml("dev").replace(
+        service.pipeline_registry, service.pipeline_registry.replace("/pipelines", "/images")
+    )
+    (home / "kfgcp.toml").write_text(settings + TABLES)
+
+    refused = kfgcp("apply", "--env", "dev", "--yes")
+
+    assert refused.code == 2
+    assert "has the format 'DOCKER', not KFP" in refused.err.splitlines()[0]
+    assert count_writes(service) == 0
+
+
+def test_a_name_that_the_registry_refuses_is_an_error_before_the_first_write(
+    stand_in: StandIn, kfgcp: Command, home: Path
+) -> None:
+    write_pipeline(home, "Big")
+    tables = TABLES + '\n[pipeline.big]\nsource = "Big.yaml"\nenvs = ["dev"]\n'
+    write_tables(home, stand_in, tables)
+
+    refused = kfgcp("apply", "--env", "dev", "--yes")
+
+    assert refused.code in (2, 3)
+    errors = [line for line in refused.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "'Big'" in errors[0]
+    assert count_writes(stand_in) == 0
