@@ -156,7 +156,8 @@ def test_the_examples_of_the_components_run(
     file = tmp_path / "examples.py"
     write_pipeline_of_examples(file, EXAMPLES, webhook)
 
-    run = workspace.submit(str(file)).wait(timeout=PROCESS)
+    # The run has the work of 18 examples.
+    run = workspace.submit(str(file)).wait(timeout=2.5 * PROCESS)
 
     assert run.state == "SUCCEEDED", run.error
     succeeded = {task.path.split("[")[0] for task in run.tasks if task.state == "SUCCEEDED"}
