@@ -13,6 +13,7 @@ from kfgcp.deploy.versions.names import VersionName, check_tag, is_fixed_tag, pa
 from kfgcp.deploy.versions.push import Pushed, prepare_push, refuse_move, run_push, set_tags
 from kfgcp.deploy.versions.resolve import find_version
 from kfgcp.errors import StateError, UsageError
+from kfgcp.settings import did_you_mean
 from kfgcp.spec.load import Spec
 from kfgcp.spec.write import to_yaml
 from kfgcp.tracking import pipelines
@@ -199,6 +200,12 @@ def _remove_tag(
         raise UsageError(
             f"The tag {tag} of {entry.pipeline} cannot be removed.",
             hint="Tags that begin with v and a digit point to one version for ever.",
+        )
+    if tag not in entry.tags:
+        names = f"Its tags: {', '.join(entry.tags)}." if entry.tags else "It has no tags."
+        raise UsageError(
+            f"{entry.pipeline} {short_version(entry)} does not have the tag {tag!r}.",
+            hint=f"{did_you_mean(tag, entry.tags)}{names}",
         )
     registry.remove_tag(entry, tag)
     tags = tuple(other for other in entry.tags if other != tag)

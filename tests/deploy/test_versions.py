@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kfgcp import testing
+from kfgcp.deploy.versions.names import check_tag
 from kfgcp.deploy.versions.push import UNCHANGED, UPLOADED
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.spec.load import load
@@ -210,6 +211,10 @@ def test_a_tag_is_set_and_removed(workspace: Workspace, registry: Registry, firs
     assert workspace.versions.tag("greet@latest", "stable", registry.env).tags == ("stable",)
     assert registry.writes() == before
 
+    with pytest.raises(UsageError, match="does not have the tag 'stabel'") as caught:
+        workspace.versions.tag("greet@stable", "stabel", registry.env, remove=True)
+    assert caught.value.hint == "Did you mean 'stable'? Its tags: stable."
+
     removed = workspace.versions.tag("greet@stable", "stable", registry.env, remove=True)
     assert removed.tags == ()
     assert workspace.versions.get("greet@latest", registry.env).tags == ()
@@ -230,6 +235,14 @@ def test_a_tag_that_is_not_allowed_writes_nothing(
 
     assert "\n" not in caught.value.message
     assert workspace.versions.list("greet", registry.env) == []
+
+
+@pytest.mark.parametrize("tag", ["sha256:33306d9e", "3" * 60])
+def test_the_example_for_a_tag_that_looks_like_a_version_is_a_tag(tag: str) -> None:
+    with pytest.raises(UsageError, match="looks like a version") as caught:
+        check_tag(tag)
+
+    check_tag(caught.value.hint.rpartition(" ")[2])
 
 
 def test_a_missing_name_is_one_line_that_names_similar_ones(

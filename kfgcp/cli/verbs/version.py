@@ -51,8 +51,11 @@ def list_(workspace: Workspace, pipeline: str | None, env: str | None, as_json: 
         output.print_json([entry.to_dict() for entry in entries])
         return
     if not entries:
-        output.note("the registry has no versions of it" if pipeline else "the registry is empty")
-        output.hint("kfgcp push PIPELINE")
+        registry = "the registry is empty"
+        if pipeline:
+            registry = f"the registry has no version of a pipeline {pipeline}"
+        output.note(registry)
+        output.hint("kfgcp push PIPELINE" + (f" --env {shlex.quote(env)}" if env else ""))
         return
     _print_entries(entries)
 

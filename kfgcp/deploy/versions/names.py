@@ -34,6 +34,9 @@ _DIGITS: Final = re.compile(r"[0-9a-f]{8,64}")
 # (see `kfgcp.backends.vertex.templates`).
 _PIPELINE: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 
+# The digits of a version in the example of a tag.
+_EXAMPLE_DIGITS: Final = 12
+
 _FORMS_HINT: Final = "Write NAME@TAG, NAME@latest, or NAME@sha256: and at least 8 digits."
 
 
@@ -134,10 +137,11 @@ def check_tag(tag: str) -> None:
                 f"The tag {tag!r} is reserved: kfgcp uses tags with {prefix}.",
                 hint="Choose another tag, such as v1 or stable.",
             )
-    if looks_like_digits(tag) or tag.startswith("sha256"):
+    digits = tag.removeprefix("sha256").removeprefix(":")
+    if looks_like_digits(digits) or tag.startswith("sha256"):
         raise UsageError(
             f"The tag {tag!r} looks like a version.",
-            hint=f"Begin the tag with a word: build-{tag}",
+            hint=f"Begin the tag with a word: build-{digits[:_EXAMPLE_DIGITS]}",
         )
     if not _TAG.fullmatch(tag):
         raise UsageError(
