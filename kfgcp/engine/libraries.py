@@ -32,7 +32,7 @@ def common_libraries(graph: Graph) -> list[str]:
     sources = {function.source for function in python_functions(graph)}
     modules: set[str] = set()
     for source in sources:
-        modules.update(_imported_libraries(source))
+        modules.update(imported_libraries(source))
     return sorted(modules)
 
 
@@ -47,7 +47,7 @@ def python_functions(graph: Graph) -> list[Lightweight]:
     return list(functions)
 
 
-def _imported_libraries(source: str) -> Iterator[str]:
+def imported_libraries(source: str) -> Iterator[str]:
     """Yield the modules of `SAFE_TO_FORK` packages that a source imports, at any place in it."""
     # Parsing takes time, and most sources do not even contain the name of such a package.
     if not any(name in source for name in SAFE_TO_FORK):

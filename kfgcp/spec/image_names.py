@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from kfgcp.config import COMPONENT_IMAGES, COMPONENT_PREFIX
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.wire import as_mapping
 
 # A name of an image without a registry, a tag and a digest.
 _BARE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+_TAG_OR_DIGEST: Final = re.compile(r"[:@].*")
 
 
 def bare_images(pipeline_spec: JsonObject) -> set[str]:
@@ -22,6 +25,27 @@ def bare_images(pipeline_spec: JsonObject) -> set[str]:
         {'tabular'}
     """
     return {image for image in container_images(pipeline_spec) if _BARE_NAME.fullmatch(image)}
+
+
+def is_component_image(image: str) -> bool:
+    """Return whether an image of a compiled pipeline is one of the components of kfgcp.
+
+    Args:
+        image: the image as `kfgcp images` names it: with a registry or without, and with a tag or a
+            digest.
+
+    Example:
+        >>> is_component_image("registry.example/images/components-tabular:c-0123456789ab")
+        True
+        >>> is_component_image("components-tabular-2:1"), is_component_image("tabular")
+        (False, True)
+    """
+    name = _TAG_OR_DIGEST.sub("", image.rpartition("/")[2])
+    if name == image:
+        return name in COMPONENT_IMAGES
+    if not name.startswith(COMPONENT_PREFIX):
+        return False
+    return name.removeprefix(COMPONENT_PREFIX) in COMPONENT_IMAGES
 
 
 def container_images(pipeline_spec: JsonObject) -> set[str]:

@@ -44,6 +44,16 @@ def test_a_push_says_what_it_did_and_what_to_do_next(
     assert again.err == "next: kfgcp run sums@stable --env local\n"
 
 
+def test_the_next_command_has_the_parameters_that_each_run_must_give(
+    kfgcp: Command, home: Path
+) -> None:
+    (home / "p.py").write_text(SOURCE.replace("a: int = 1", "a: int"))
+
+    result = kfgcp("push", "p.py", "--tag", "v1")
+
+    assert result.err == "next: kfgcp run sums@v1 --env local -p a=VALUE\n"
+
+
 def test_versions_are_listed_and_shown(kfgcp: Command, version: str) -> None:
     listed = kfgcp("version", "list")
     header, line = listed.out.splitlines()

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 PIPELINES = {template.name: template.run.split()[-1] for template in kfgcp.templates()}
 WITH_REGISTRY = ("batch-predict", "train-gate-register")
+
+# Each task in a container imports scikit-learn, so the loop of this template has two models.
+MODELS = {"train-regressor": {"models": ["ridge", "gradient_boosting"]}}
 IMAGES = ("base", "gcp", "tabular")
 
 Limits = tuple[str, bool, str]
@@ -65,10 +68,13 @@ def test_a_template_runs_in_containers_without_rights_and_network(
     monkeypatch.chdir(home / "shop")
     build_images(home / "shop", python_base, *IMAGES)
     monkeypatch.setenv("KFGCP_ENV_LOCAL_CONTAINER_NETWORK", "none")
-    params = {"registry": str(home / "registry")} if template in WITH_REGISTRY else {}
+    params: dict[str, Any] = MODELS.get(template, {})
+    params_here = dict(params)
+    if template in WITH_REGISTRY:
+        params_here["registry"] = str(home / "registry")
 
-    in_containers = submit(PIPELINES[template], executor="docker")
-    here = submit(PIPELINES[template], executor="process", cache=False, params=params)
+    in_containers = submit(PIPELINES[template], executor="docker", params=params)
+    here = submit(PIPELINES[template], executor="process", cache=False, params=params_here)
 
     metrics, outputs = results_of(in_containers)
     assert metrics or outputs

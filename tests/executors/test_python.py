@@ -84,6 +84,62 @@ def test_tasks_start_before_the_libraries_are_imported_and_have_them_afterwards(
     assert run(2, "import sys; print('numpy' in sys.modules)") == "True"
 
 
+@linux
+def test_only_the_first_task_imports_the_libraries_itself(
+    start: Start,
+    ended: "queue.SimpleQueue[AttemptEnded]",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The import in the warm server waits for a file. A task imports the library at once.
+    go_on = tmp_path / "go_on"
+    library = f"""
+import pathlib, sys, time
+imported_by = "task" if "ephemeral_component" in sys.modules else "warm server"
+while imported_by == "warm server" and not pathlib.Path({str(go_on)!r}).exists():
+    time.sleep(0.01)
+"""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "pyarrow.py").write_text(library)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
+    executor, run = start("pyarrow")
+    assert run(1, "import pyarrow; print(pyarrow.imported_by)") == "task"
+    assert run(2, "print('uses no library')") == "uses no library"
+
+    wire = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "out.json")}}
+    source = "def f():\n    import pyarrow; print(pyarrow.imported_by)\n"
+    log = tmp_path / "waiting.log"
+    executor.start(Attempt(3, Lightweight("f", source), wire, {}, tmp_path / "scratch" / "3", log))
+    assert run(4, "print('does not wait')") == "does not wait"
+    assert ended.empty()
+    go_on.touch()
+    assert ended.get(timeout=REQUEST) == AttemptEnded(3, None)
+    assert log.read_text() == "warm server\n"
+
+
+@linux
+def test_a_task_that_waits_for_libraries_can_be_killed(
+    start: Start,
+    ended: "queue.SimpleQueue[AttemptEnded]",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = "import sys, time\nif 'ephemeral_component' not in sys.modules: time.sleep(3600)\n"
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "pyarrow.py").write_text(library)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
+    executor, run = start("pyarrow")
+    run(1, "import pyarrow")
+    wire = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "out.json")}}
+    source = "def f():\n    import pyarrow\n"
+    log = tmp_path / "waiting.log"
+    executor.start(Attempt(2, Lightweight("f", source), wire, {}, tmp_path / "scratch" / "2", log))
+    executor.kill(2)
+    end = ended.get(timeout=REQUEST)
+    assert (end.id, end.lost) == (2, True)
+    assert run(3, "print('still')") == "still"
+
+
 def test_random_numbers_of_tasks_differ(start: Start) -> None:
     executor, run = start("numpy.random")
     wait_for(lambda: executor._warm_server.ready)

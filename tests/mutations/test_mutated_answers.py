@@ -196,7 +196,7 @@ def homes(tmp_path: Path) -> Iterator[Path]:
 def test_any_answer_ends_in_success_or_in_one_of_our_errors(
     ground: Ground, trial: Trial, homes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cases = trial.size(sample=115, proof=2_400)
+    cases = trial.size(sample=60, proof=2_400)
     verbs = ground.verbs
     problems: list[str] = []
     outcomes: Counter[str] = Counter()

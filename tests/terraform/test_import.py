@@ -66,12 +66,16 @@ def test_doctor_is_content_with_what_was_imported(
         stand_in.artifact_registry.make_repository(repository)
     with stand_in as env:
         env.make_bucket(settings["pipeline_root"].split("/")[2])
-        variables = {f"KFGCP_ENV_{name.upper()}_AUTH": "anonymous"}
-        for variable, value in env.environ_of(name).items():
-            if variable.startswith("STORAGE_"):
-                variables[variable] = value
-        for setting in ("API_ENDPOINT", "LOGGING_ENDPOINT", "ARTIFACT_REGISTRY_ENDPOINT", "HOST"):
-            variables[f"KFGCP_ENV_{name.upper()}_{setting}"] = env.api_endpoint
+        settings_of_stand_in = {
+            "AUTH": "anonymous",
+            "API_ENDPOINT": env.api_endpoint,
+            "LOGGING_ENDPOINT": env.api_endpoint,
+            "ARTIFACT_REGISTRY_ENDPOINT": env.api_endpoint,
+            "HOST": env.api_endpoint,
+        }
+        variables = {"STORAGE_EMULATOR_HOST": env.environ_of(name)["STORAGE_EMULATOR_HOST"]}
+        for setting, value in settings_of_stand_in.items():
+            variables[f"KFGCP_ENV_{name.upper()}_{setting}"] = value
         result = kfgcp("doctor", "--env", name, env=variables)
 
     assert result.code == 0, result.out + result.err

@@ -81,12 +81,15 @@ class Version:
         version: the id of the version.
         resource: the full name of the version in its registry.
         uri: the folder with its files.
+        digest: the first digits of the digest of its files, "" when the registry does not have it.
+            See `digest_folder`.
     """
 
     name: str
     version: str
     resource: str
     uri: str
+    digest: str = ""
 
 
 class Registry(Protocol):
@@ -189,6 +192,24 @@ def check_labels(labels: Mapping[str, str]) -> None:
                 f"the label {name!r} cannot have the value {one_line(value, 80)!r}; use at most 63"
                 " lowercase letters, digits, '_' and '-'"
             )
+
+
+def changed_files(resource: str, digest: str, registered_digest: str) -> str:
+    """Return the message for a version whose files are not those that were registered.
+
+    Args:
+        resource: the full name of the version.
+        digest: the digest of its files now.
+        registered_digest: the digest of the files that were registered.
+
+    Example:
+        >>> changed_files("churn@2", "0123456789abcdef", "fedcba9876543210")
+        'the files of churn@2 have changed: their digest is 0123456789ab and was fedcba987654'
+    """
+    return (
+        f"the files of {resource} have changed: their digest is {digest[:12]} and was"
+        f" {registered_digest[:12]}"
+    )
 
 
 def moved_meanwhile(name: str, alias: str, expected: str | None, current: str | None) -> str:

@@ -23,6 +23,7 @@ from kfgcp_components.registries.base import (
     ModelFiles,
     RegistryError,
     Version,
+    changed_files,
     check_labels,
     digest_files,
     list_files,
@@ -128,10 +129,8 @@ class FolderRegistry:
             self._store.download(prefix + path.as_posix(), file)
         stored_digest = digest_files(folder, paths)
         if stored_digest != digest:
-            raise RegistryError(
-                f"the files of {version.resource} have changed: their digest is"
-                f" {stored_digest[:12]} and was {digest[:12]}; {_REPAIR_HINT}"
-            )
+            problem = changed_files(version.resource, stored_digest, digest)
+            raise RegistryError(f"{problem}; {_REPAIR_HINT}")
 
     def _add(self, version: Version, model: ModelFiles, details: Details) -> None:
         """Write the files of a version, and then its record.

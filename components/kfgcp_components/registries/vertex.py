@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -16,7 +16,9 @@ from kfgcp_components.registries.base import (
     ModelFiles,
     RegistryError,
     Version,
+    changed_files,
     check_labels,
+    digest_files,
     moved_meanwhile,
 )
 from kfgcp_components.registries.folder import check_alias
@@ -48,6 +50,7 @@ class ModelVersion(Protocol):
 
     version_id: str
     artifact_uri: str
+    labels: Mapping[str, str]
 
 
 class VertexRegistry:
@@ -129,14 +132,25 @@ class VertexRegistry:
             raise RegistryError(moved_meanwhile(name, alias, version, stored))
 
     def download(self, version: Version, folder: Path) -> None:
-        """Write the files of a version into a folder."""
+        """Write the files of a version into a folder.
+
+        Raises:
+            RegistryError: the files are not those that were registered. A version that something
+                else registered has no digest, and is not checked.
+        """
         store = open_store(version.uri)
+        paths = []
         for key in store.keys(""):
             file = folder / key
             if not file.resolve().is_relative_to(folder.resolve()):
                 raise RegistryError(f"{version.resource} has a file outside its folder: {key}")
             file.parent.mkdir(parents=True, exist_ok=True)
             store.download(key, file)
+            paths.append(Path(key))
+        digest = digest_files(folder, paths)
+        if version.digest and not digest.startswith(version.digest):
+            problem = changed_files(version.resource, digest, version.digest)
+            raise RegistryError(f"{problem}; register the model again as a new version")
 
     def _upload(self, name: str, model: ModelFiles, details: Details) -> Version:
         """Add a version, and return it."""
@@ -170,7 +184,9 @@ class VertexRegistry:
         except Exception as error:
             raise self._refused(f"register {name}", error) from error
         resource = f"{self._model(name)}@{answer.model_version_id}"
-        return Version(name, answer.model_version_id, resource, model.uri)
+        return Version(
+            name, answer.model_version_id, resource, model.uri, model.digest[:DIGEST_LENGTH]
+        )
 
     def _find_by_digest(self, name: str, digest: str) -> list[Version]:
         """Return the versions with the same files, the oldest first."""
@@ -211,7 +227,8 @@ class VertexRegistry:
 
     def _version(self, name: str, answer: ModelVersion) -> Version:
         resource = f"{self._model(name)}@{answer.version_id}"
-        return Version(name, answer.version_id, resource, answer.artifact_uri)
+        digest = answer.labels.get(DIGEST_LABEL, "")
+        return Version(name, answer.version_id, resource, answer.artifact_uri, digest)
 
     def _model(self, name: str) -> str:
         return f"{self._parent}/models/{name}"

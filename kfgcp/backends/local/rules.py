@@ -25,6 +25,7 @@ from kfgcp.rules.findings import Match, Part, Severity, match_texts
 from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import Rule, Target, component_rule, pipeline_rule, sorted_rules, task_rule
 from kfgcp.spec.graph import Constant, Importer, OtherExecutor
+from kfgcp.spec.image_names import is_component_image
 from kfgcp.spec.platform import VOLUME_IMAGES, WORKSPACE, ClusterConfig
 from kfgcp.spec.platform import pipeline_settings as read_pipeline_settings
 
@@ -239,7 +240,10 @@ def function_without_image(context: ComponentContext, target: Target) -> Match:
     container = context.container
     if container is None or _runs_in_container(context, target):
         return False
-    return {"image": container.image} if not _PYTHON_IMAGE.fullmatch(container.image) else False
+    # The extra `components` installs what the components of kfgcp need.
+    if _PYTHON_IMAGE.fullmatch(container.image) or is_component_image(container.image):
+        return False
+    return {"image": container.image}
 
 
 @component_rule(

@@ -54,4 +54,5 @@ def _print(pushed: Pushed) -> None:
         click.echo(output.plain(f"tags set: {', '.join(pushed.new_tags)}"))
     value = pushed.new_tags[0] if pushed.new_tags else pushed.version[: len("sha256:") + 12]
     name = shlex.quote(f"{pushed.pipeline}@{value}")
-    output.hint(f"kfgcp run {name} --env {shlex.quote(pushed.env)}")
+    params = "".join(f" -p {param}=VALUE" for param in pushed.required_params)
+    output.hint(f"kfgcp run {name} --env {shlex.quote(pushed.env)}{params}")

@@ -34,6 +34,7 @@ class Pushed:
         new_tags: the tags that were set or moved now.
         entry: the entry of the registry, with all its tags.
         notes: what to know about the pipeline in this environment, a line for each.
+        required_params: the parameters that each run must give.
     """
 
     pipeline: str
@@ -44,6 +45,7 @@ class Pushed:
     new_tags: tuple[str, ...]
     entry: RegisteredVersion
     notes: tuple[str, ...] = ()
+    required_params: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the result as JSON, in the form that `kfgcp push --json` prints."""
@@ -157,6 +159,7 @@ def run_push(registry: SupportsVersions, push: Push, env: str, notes: Sequence[s
         tuple(new_tags),
         entry,
         tuple(notes),
+        tuple(name for name, param in push.sent.params.items() if param.required),
     )
 
 

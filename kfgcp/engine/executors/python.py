@@ -16,6 +16,7 @@ from kfgcp.engine.executors.process_messages import SignalMessage, StartMessage
 from kfgcp.engine.executors.startup import read_at_start
 from kfgcp.engine.executors.task_process import MODULE, TEMPORARY
 from kfgcp.engine.executors.task_server import Server
+from kfgcp.engine.libraries import imported_libraries
 from kfgcp.spec.lightweight import Lightweight
 
 
@@ -24,7 +25,8 @@ class PythonExecutor:
 
     The servers start at once and import modules while the engine prepares the first task. The plain
     server imports only KFP's executor and is ready in a moment. The warm server also imports common
-    libraries that the components use. As soon as it is ready, new tasks run there (decision 7).
+    libraries that the components use. As soon as it is ready, new tasks run there. Until then, one
+    task that uses such libraries imports them itself, and the next ones wait (decision 7).
 
     A task may have variables that are read at start (see `startup`). Such a task needs other
     servers, so another `PythonExecutor` runs it. Tasks with the same variables share that executor.
@@ -58,6 +60,9 @@ class PythonExecutor:
         self._other_executors: dict[tuple[tuple[str, str], ...], PythonExecutor] = {}
         # Source of a component -> the file with the source.
         self._program_files: dict[str, Path] = {}
+        # Source of a component -> whether it imports some of the libraries.
+        self._uses_libraries: dict[str, bool] = {}
+        self._has_task_imported_libraries = False
         self._servers_by_attempt: dict[int, Server] = {}
         self._plain_server = self._start_server()
         self._warm_server: Server | None = None
@@ -92,7 +97,7 @@ class PythonExecutor:
             "copies_folder": copies_folder,
         }
         (attempt.scratch / TEMPORARY).mkdir(parents=True)
-        server = self._choose_server()
+        server = self._choose_server(function.source)
         self._servers_by_attempt[attempt.id] = server
         server.start(attempt, message)
 
@@ -145,17 +150,37 @@ class PythonExecutor:
             self._program_files[function.source] = file
         return file
 
-    def _choose_server(self) -> Server:
-        """Return the warm server when it is ready, otherwise the plain server.
+    def _choose_server(self, source: str) -> Server:
+        """Return the server for a task.
+
+        It is the warm server when it is ready. Before that, it is the plain server, except for
+        tasks that use the libraries: only the first of them starts at once, and imports them
+        itself. If several tasks did so at the same time, each would take about as long as the warm
+        server needs. So they wait for it.
 
         When the plain server has ended, a new plain server is started.
+
+        Args:
+            source: the source of the task's component.
         """
-        if self._warm_server is not None and self._warm_server.ready and not self._warm_server.lost:
-            return self._warm_server
+        if self._warm_server is not None and not self._warm_server.lost:
+            if self._warm_server.ready:
+                return self._warm_server
+            if self._imports_libraries(source):
+                if self._has_task_imported_libraries:
+                    return self._warm_server
+                self._has_task_imported_libraries = True
         if self._plain_server.lost:
             self._plain_server.close()
             self._plain_server = self._start_server()
         return self._plain_server
+
+    def _imports_libraries(self, source: str) -> bool:
+        """Return whether the source of a component imports libraries of the warm server."""
+        if source not in self._uses_libraries:
+            imported = imported_libraries(source)
+            self._uses_libraries[source] = any(name in self._libraries for name in imported)
+        return self._uses_libraries[source]
 
     def _start_server(self, libraries: Sequence[str] = ()) -> Server:
         environ = {**self._environ, orphans.RUN_ID_VARIABLE: self._run_id}

@@ -142,6 +142,14 @@ def test_nothing_is_found_in_a_plain_function() -> None:
     assert find(local_rules(), [{CONTAINER: FUNCTION}]) == []
 
 
+@pytest.mark.parametrize(
+    "image",
+    ["components-tabular:c-0123456789ab", "registry.example/ml/components-gcp@sha256:" + "0" * 64],
+)
+def test_a_component_of_kfgcp_needs_no_software_of_its_image(image: str) -> None:
+    assert find(local_rules(), [{CONTAINER: FUNCTION | {"image": image}}]) == []
+
+
 def test_a_function_in_a_container_has_its_image_and_its_limits() -> None:
     function = FUNCTION | {"image": "pytorch/pytorch", "resources": {"cpuLimit": 4.0}}
 

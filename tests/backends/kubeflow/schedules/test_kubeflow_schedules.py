@@ -425,6 +425,7 @@ def test_an_experiment_whose_name_differs_in_case_is_the_same_one(
 
     live = kfp_server.schedules().read_schedule(ref)
     assert live is not None
+    # MySQL ignores case when it compares names.
     assert live.fields["experiment"] == "nightly"
     assert live.fields == kfp_server.schedules().fields_of(desired)
     assert live.applied == applied_digest(live.fields, paused=False)
