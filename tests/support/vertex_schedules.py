@@ -8,8 +8,9 @@ from json_types import JsonDict
 from kfgcp.backends.base import SubmitRequest, capability
 from kfgcp.backends.locks import SupportsLock
 from kfgcp.backends.registry import load_project, open_backend
-from kfgcp.backends.schedules import DesiredSchedule, SupportsSchedules
+from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
 from kfgcp.cron import Timetable
+from kfgcp.deploy.schedules.converge import Clock, Done, converge
 from kfgcp.model import JsonValue
 from kfgcp.options import RunOptions
 from kfgcp.spec.load import Spec, from_documents
@@ -129,3 +130,22 @@ def desired_schedule(
         max_active=max_active,
         paused=paused,
     )
+
+
+def apply(schedules: SupportsSchedules, desired: DesiredSchedule | None, name: str = "") -> Done:
+    """Bring a schedule to what is desired."""
+    name = name or ("daily" if desired is None else desired.name)
+    live = [
+        schedule
+        for schedule in schedules.list_schedules()
+        if (schedule.project, schedule.name) == (PROJECT, name)
+    ]
+    # No test waits for a moment without a due time.
+    clock = Clock(sleep=lambda seconds: None)
+    return converge(schedules, PROJECT, name, desired, live, clock=clock)
+
+
+def only(schedules: SupportsSchedules) -> LiveSchedule:
+    """Return the only schedule."""
+    [schedule] = schedules.list_schedules()
+    return schedule

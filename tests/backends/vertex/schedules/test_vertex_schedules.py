@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,12 +11,11 @@ import pytest
 import requests
 
 from json_types import JsonDict
-from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
+from kfgcp.backends.schedules import DesiredSchedule, SupportsSchedules
 from kfgcp.cron import Timetable
 from kfgcp.deploy.schedules.applied import was_changed_by_hand
-from kfgcp.deploy.schedules.converge import Clock, Done, converge
 from kfgcp.deploy.schedules.steps import StepKind
-from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, Unreachable
+from kfgcp.errors import BackendError, BadAnswer
 from kfgcp.testing import VertexStandIn
 from kfgcp.testing.server import Request, Response
 from stand_in_apis import VertexApi
@@ -25,10 +23,11 @@ from vertex_schedules import (
     MORNING,
     OTHER_VERSION,
     PARENT,
-    PROJECT,
     SCHEDULES,
+    apply,
     churn,
     desired_schedule,
+    only,
     open_schedules,
     toml,
 )
@@ -41,25 +40,6 @@ def api(cloud: VertexStandIn) -> Iterator[VertexApi]:
     """Return a client that sends what a person could send."""
     with requests.Session() as session:
         yield VertexApi(cloud, session)
-
-
-def apply(schedules: SupportsSchedules, desired: DesiredSchedule | None, name: str = "") -> Done:
-    """Bring a schedule to what is desired."""
-    name = name or ("daily" if desired is None else desired.name)
-    live = [
-        schedule
-        for schedule in schedules.list_schedules()
-        if (schedule.project, schedule.name) == (PROJECT, name)
-    ]
-    # No test waits for a moment without a due time.
-    clock = Clock(sleep=lambda seconds: None)
-    return converge(schedules, PROJECT, name, desired, live, clock=clock)
-
-
-def only(schedules: SupportsSchedules) -> LiveSchedule:
-    """Return the only schedule."""
-    [schedule] = schedules.list_schedules()
-    return schedule
 
 
 def writes(cloud: VertexStandIn, since: int = 0) -> list[tuple[str, str]]:
@@ -445,109 +425,3 @@ def test_an_end_that_was_set_by_hand_replaces_the_schedule(
     after = only(schedules)
     assert after.ref != before.ref
     assert after.fields == schedules.fields_of(desired_schedule())
-
-
-# -- faults
-
-
-@pytest.mark.parametrize("fault", ["lost", "garbage", "reset"])
-@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
-def test_a_write_whose_answer_was_lost_happens_once(
-    cloud: VertexStandIn, schedules: SupportsSchedules, fault: str, method: str
-) -> None:
-    if method != "POST":
-        apply(schedules, desired_schedule())
-    cloud.fail_next(fault, method=method, path=f"{SCHEDULES}*")
-
-    target = {"POST": desired_schedule(), "PATCH": desired_schedule(max_active=2), "DELETE": None}
-    apply(schedules, target[method])
-
-    expected = 0 if method == "DELETE" else 1
-    lives = schedules.list_schedules()
-    assert len(lives) == expected
-    desired = target[method]
-    if desired is not None:
-        assert lives[0].fields == schedules.fields_of(desired)
-
-
-@pytest.mark.parametrize("verb", ["pause", "resume"])
-def test_a_pause_whose_answer_was_lost_happens_once(
-    cloud: VertexStandIn, schedules: SupportsSchedules, verb: str
-) -> None:
-    is_paused = verb == "pause"
-    apply(schedules, desired_schedule(paused=not is_paused))
-    cloud.fail_next("lost", method="POST", path=f"*:{verb}")
-
-    apply(schedules, desired_schedule(paused=is_paused))
-
-    assert only(schedules).enabled != is_paused
-
-
-def test_too_many_requests_are_no_end(cloud: VertexStandIn, schedules: SupportsSchedules) -> None:
-    apply(schedules, desired_schedule())
-    cloud.fail_next("429", times=12, method="PATCH")
-
-    apply(schedules, desired_schedule(max_active=2))
-
-    assert only(schedules).fields == schedules.fields_of(desired_schedule(max_active=2))
-
-
-def test_a_refusal_stops_and_names_the_permission(
-    cloud: VertexStandIn, schedules: SupportsSchedules
-) -> None:
-    cloud.fail_next("403", method="POST", path=SCHEDULES)
-
-    with pytest.raises(Refused) as caught:
-        apply(schedules, desired_schedule())
-
-    assert not caught.value.unknown
-    assert schedules.list_schedules() == []
-
-
-def test_a_schedule_that_was_deleted_meanwhile_is_an_error(
-    cloud: VertexStandIn, schedules: SupportsSchedules
-) -> None:
-    apply(schedules, desired_schedule())
-    live = only(schedules)
-    schedules.delete_schedule(live)
-
-    with pytest.raises(NotFound):
-        schedules.update_schedule(live, desired_schedule(max_active=2), ["max_active"])
-    schedules.delete_schedule(live)
-
-
-def test_an_outage_is_reported(cloud: VertexStandIn, schedules: SupportsSchedules) -> None:
-    with cloud.offline(), pytest.raises(Unreachable):
-        schedules.list_schedules()
-
-
-@pytest.mark.parametrize(
-    ("field", "name"),
-    [
-        ("maxConcurrentActiveRunCount", "max_active"),
-        ("allowQueueing", "queueing"),
-        ("createPipelineJobRequest", "version"),
-    ],
-)
-def test_a_property_that_the_service_drops_is_named(
-    cloud: VertexStandIn,
-    schedules: SupportsSchedules,
-    monkeypatch: pytest.MonkeyPatch,
-    field: str,
-    name: str,
-) -> None:
-    handle = cloud.handle
-
-    def drop(request: Request) -> Response:
-        response = handle(request)
-        if request.path.startswith(SCHEDULES) and isinstance(response.body, dict):
-            items = response.body.get("schedules", [response.body])
-            kept = [{key: item[key] for key in item if key != field} for item in items]
-            body = {"schedules": kept} if "schedules" in response.body else kept[0]
-            return replace(response, body=body)
-        return response
-
-    monkeypatch.setattr(cloud, "handle", drop)
-
-    with pytest.raises(BadAnswer, match=rf"did not keep .*{name}.* of the schedule daily"):
-        apply(schedules, desired_schedule())
