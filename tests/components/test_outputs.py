@@ -1,16 +1,15 @@
 """Outputs of components are complete or absent, whatever ends the task.
 
-Real processes run the components. One of them stops itself at the moment when an output is written
-and does not have its name yet, and gets SIGTERM there.
+Real processes run the components. They are forked from one process that has imported kfp. One of
+them stops itself at the moment when an output is written and does not have its name yet, and gets
+SIGTERM there.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,39 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from component_processes import ComponentProcess, ComponentServer
 from kfgcp_components.outputs import write_files, write_folder
 from kfgcp_components.registries import open_registry
 from kfgcp_components.registries.base import Details, ModelFiles
-from patience import PROCESS, wait_for
-
-# Runs a component. The process waits when it gives the output with a number its name.
-RUN = """
-import json, resource, signal, sys
-from pathlib import Path
-from kfp import dsl
-import kfgcp_components
-
-order = json.loads(sys.argv[1])
-arguments = dict(order["arguments"])
-for name, type_name in order["artifacts"].items():
-    uri = arguments.get(name) or order["outputs"] + "/" + name
-    arguments[name] = getattr(dsl, type_name)(name=name, uri=uri)
-function = getattr(kfgcp_components, order["component"]).python_func
-renamed = 0
-
-def stop(event, details):
-    global renamed
-    if event == "os.rename" and str(details[0]).endswith(".kfgcp-part"):
-        renamed += 1
-        if renamed == order["stop_at"]:
-            Path(order["marker"]).touch()
-            signal.pause()
-
-sys.addaudithook(stop)
-if order["max_bytes"]:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (order["max_bytes"], resource.RLIM_INFINITY))
-function(**arguments)
-"""
+from patience import wait_for
 
 
 @dataclass(frozen=True)
@@ -187,9 +158,25 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[ComponentServer]:
+    """The process that all processes of components are forked from."""
+    if sys.platform != "linux":
+        pytest.skip("libraries are imported before a fork on Linux only")
+    server = ComponentServer()
+    yield server
+    server.close()
+
+
 def start(
-    case: Case, paths: dict[str, str], folder: Path, *, stop_at: int = 0, max_bytes: int = 0
-) -> subprocess.Popen[str]:
+    server: ComponentServer,
+    case: Case,
+    paths: dict[str, str],
+    folder: Path,
+    *,
+    stop_at: int = 0,
+    max_bytes: int = 0,
+) -> ComponentProcess:
     """Start a process that runs a component with outputs in the folder `outputs`."""
     outputs = folder / "outputs"
     outputs.mkdir()
@@ -207,12 +194,7 @@ def start(
         "marker": str(folder / "stopped"),
         "max_bytes": max_bytes,
     }
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", RUN, json.dumps(order)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return server.start(order)
 
 
 @pytest.fixture(params=CASES, ids=[case.component for case in CASES])
@@ -223,14 +205,14 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 def test_sigterm_at_the_last_output_leaves_no_output(
-    case: Case, paths: dict[str, str], tmp_path: Path
+    server: ComponentServer, case: Case, paths: dict[str, str], tmp_path: Path
 ) -> None:
-    process = start(case, paths, tmp_path, stop_at=case.outputs)
+    process = start(server, case, paths, tmp_path, stop_at=case.outputs)
     try:
         wait_for(lambda: (tmp_path / "stopped").exists() or process.poll() is not None)
         written = sorted(path.name for path in (tmp_path / "outputs").iterdir())
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=PROCESS)
+        errors = process.end()
     finally:
         process.kill()
     # The last output was written, and the others had their names.
@@ -244,11 +226,13 @@ def test_sigterm_at_the_last_output_leaves_no_output(
     assert left == (["copy"] if case.component == "copy_files" else [])
 
 
-def test_a_full_disk_leaves_no_output(case: Case, paths: dict[str, str], tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_output(
+    server: ComponentServer, case: Case, paths: dict[str, str], tmp_path: Path
+) -> None:
     # The kernel refuses the bytes of a file after this limit, in the middle of a write.
-    process = start(case, paths, tmp_path, max_bytes=50)
+    process = start(server, case, paths, tmp_path, max_bytes=50)
     try:
-        _, errors = process.communicate(timeout=PROCESS)
+        errors = process.end()
     finally:
         process.kill()
     assert process.returncode == 1, errors
