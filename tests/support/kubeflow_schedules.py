@@ -133,7 +133,8 @@ class ScheduleServer:
         values = {"host": self.stand_in.host, "auth": "anonymous", **self.settings}
         settings = KubeflowSettings.of({key: Setting(value, "t") for key, value in values.items()})
         experiments = Experiments(http, self.records, "here/", settings.namespace or "")
-        ids = RecurringRunIds(http, {}, self.records, "here/")
+        scope = {"namespace": settings.namespace} if settings.namespace else {}
+        ids = RecurringRunIds(http, scope, self.records, "here/")
         return KubeflowSchedules(http, Server(http), settings, experiments, ids, start, now)
 
     def locks(self, **options: Any) -> KubeflowLocks:
