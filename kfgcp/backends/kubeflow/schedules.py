@@ -84,8 +84,6 @@ class KubeflowSchedules:
             clocks of the server and of this machine are not compared.
     """
 
-    schedule_facts = ScheduleFacts(creates_disabled=True, fires_missed=True)
-
     def __init__(
         self,
         http: ServiceClient,
@@ -106,6 +104,13 @@ class KubeflowSchedules:
         self._compares_clocks = now is None
         self._scope = {"namespace": settings.namespace} if settings.namespace else {}
         self._runs = StartedRuns(http, self._scope)
+
+    @property
+    def schedule_facts(self) -> ScheduleFacts:
+        """Constant properties of the server, see `SupportsSchedules.schedule_facts`."""
+        return ScheduleFacts(
+            creates_disabled=True, fires_missed=True, deletion_ends_runs=not self._can_orphan()
+        )
 
     # -- reading
 
