@@ -26,6 +26,7 @@ from typing import Final, Protocol, Self, runtime_checkable
 from kfgcp.errors import BackendError
 from kfgcp.labels import user_name
 from kfgcp.model import JsonValue
+from kfgcp.services.redact import redacted_line
 
 LEASE: Final = timedelta(minutes=2)
 """A lock that was not renewed for this time has no holder any more."""
@@ -35,6 +36,13 @@ RENEW_EVERY: Final = timedelta(seconds=20)
 
 # The longest time that `ps` may take, in seconds.
 _PS_SECONDS: Final = 5.0
+
+# No system has a larger id of a process. The type pid_t is a 32-bit integer on Linux and macOS.
+_MAX_PID: Final = 2**31 - 1
+
+# The most characters of `user@host` in a message. With the process and the time, the whole holder
+# has at most 200 characters.
+_MAX_WHERE: Final = 140
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +109,23 @@ class LockOwner:
             ValueError: a value is missing, or has another type.
         """
         pid = data.get("pid")
-        if not isinstance(pid, int) or isinstance(pid, bool) or pid < 1:
+        if not isinstance(pid, int) or isinstance(pid, bool) or not 1 <= pid <= _MAX_PID:
             raise ValueError("pid is not the id of a process")
         started_at = datetime.fromisoformat(_text(data, "started_at"))
         if started_at.tzinfo is None:
             raise ValueError("started_at has no time zone")
+        try:
+            started_at = started_at.astimezone(UTC)
+        except OverflowError:
+            # In UTC, it would be before the year 1 or after the year 9999.
+            raise ValueError("started_at is not a time in UTC") from None
         return cls(
             user=_text(data, "user"),
             host=_text(data, "host"),
             machine=_text(data, "machine"),
             pid=pid,
             process_start=_text(data, "process_start"),
-            started_at=started_at.astimezone(UTC),
+            started_at=started_at,
             token=_text(data, "token"),
         )
 
@@ -126,12 +139,16 @@ class LockOwner:
         process_start = _process_start(self.pid)
         if process_start is None:
             return True
+        if not process_start or not self.process_start:
+            return False
         # The id of a process is used again.
-        return bool(self.process_start) and process_start != self.process_start
+        return process_start != self.process_start
 
     def __str__(self) -> str:
         """Return the owner for messages: `ada@laptop, process 4711, since 2026-11-30 06:00:00Z`."""
         where = f"{self.user}@{self.host}" if self.user else self.host
+        # Everybody who can write the lock chooses this text.
+        where = redacted_line(where, limit=_MAX_WHERE)
         return f"{where}, process {self.pid}, since {self.started_at:%Y-%m-%d %H:%M:%SZ}"
 
 
@@ -165,6 +182,20 @@ def locked_error(name: str, holder: LockOwner | None) -> Locked:
     )
 
 
+def not_renewed_error(name: str, error: BackendError | None) -> Locked:
+    """Return the error for a lock that this process has but could not renew.
+
+    Args:
+        name: the name of the lock.
+        error: why the last renewal failed, None when it was only late.
+    """
+    reason = "This machine may have been suspended." if error is None else error.message
+    return Locked(
+        f"The lock for the schedules of {name} could not be renewed: {reason}",
+        hint="Repeat the command. It continues with what is left.",
+    )
+
+
 class HeldLock(Protocol):
     """A lock that this process holds."""
 
@@ -172,8 +203,8 @@ class HeldLock(Protocol):
         """Check before a write that this process still holds the lock.
 
         Raises:
-            Locked: the lock was not renewed in time, or another process took it over. A machine
-                that was suspended for minutes loses its locks.
+            Locked: the lock could not be renewed for half of the lease, or another process took it
+                over. A machine that was suspended for minutes loses its locks.
         """
 
 
@@ -227,7 +258,8 @@ def _process_start(pid: int) -> str | None:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, ProcessLookupError):
-            return None
+            # Mounted with hidepid=2, /proc hides the processes of other users (proc(5)).
+            return "" if _exists(pid) else None
         except OSError:
             return ""
         # proc_pid_stat(5): the name of the program, in parentheses, may contain spaces. After it
@@ -249,3 +281,15 @@ def _process_start(pid: int) -> str | None:
         return ""
     # POSIX: `ps -p` ends with an error when it selects no process.
     return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _exists(pid: int) -> bool:
+    """Return whether a process exists, also one of another user."""
+    try:
+        # Signal 0 only checks, see kill(2).
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True

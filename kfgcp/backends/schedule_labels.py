@@ -16,6 +16,10 @@ from typing import Final
 
 from kfgcp.labels import DUE, MAX_LENGTH, PROJECT, SCHEDULE, label_value
 
+UNKNOWN_DUE: Final = "unknown"
+"""The label `kfgcp-due` of a run that a schedule may have started for a due time. Nothing says for
+certain that it is the run of this schedule."""
+
 _DIGEST_DIGITS: Final = 8
 
 

@@ -92,11 +92,14 @@ class ScheduleFacts:
         creates_disabled: whether a schedule can be created disabled.
         fires_missed: whether a schedule starts the due times after its `starts_at` that passed
             before it was enabled: all of them with `catch_up`, else the last one.
+        deletion_ends_runs: whether the deletion of a schedule ends its active runs. An enabled
+            schedule is disabled first, and deleted when none of its runs is active.
     """
 
     has_update: bool = False
     creates_disabled: bool = False
     fires_missed: bool = False
+    deletion_ends_runs: bool = False
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from kfgcp.backends.kubeflow.filters import PAGE_KEYS
 from kfgcp.backends.kubeflow.locks import KubeflowLocks
 from kfgcp.backends.kubeflow.messages import SERVICE
 from kfgcp.backends.kubeflow.names import Experiments
+from kfgcp.backends.kubeflow.schedule_origins import Origins
 from kfgcp.backends.kubeflow.schedule_runs import RecurringRunIds
 from kfgcp.backends.kubeflow.schedules import KubeflowSchedules
 from kfgcp.backends.kubeflow.server_errors import KubeflowErrors
@@ -133,7 +134,9 @@ class ScheduleServer:
         values = {"host": self.stand_in.host, "auth": "anonymous", **self.settings}
         settings = KubeflowSettings.of({key: Setting(value, "t") for key, value in values.items()})
         experiments = Experiments(http, self.records, "here/", settings.namespace or "")
-        ids = RecurringRunIds(http, {}, self.records, "here/")
+        scope = {"namespace": settings.namespace} if settings.namespace else {}
+        origins = Origins(http, "shop", ["churn-daily"])
+        ids = RecurringRunIds(http, scope, self.records, "here/", origins)
         return KubeflowSchedules(http, Server(http), settings, experiments, ids, start, now)
 
     def locks(self, **options: Any) -> KubeflowLocks:

@@ -8,6 +8,9 @@ lock with a second experiment, the beat, whose time of creation is the server's 
     kfgcp-lock-shop                 the lock; its description is the holder
     kfgcp-lock-shop-beat-<token>-3  the third beat of the holder
 
+A beat can be left behind: its answer was lost, or its holder was killed. The next holder removes
+it.
+
 Another process takes a lock over by deleting exactly this experiment, by its id, and by creating
 its own. When two processes do this at once, the second creation is refused.
 """
@@ -15,12 +18,13 @@ its own. When two processes do this at once, the second creation is refused.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 from urllib.parse import quote
 
@@ -28,7 +32,7 @@ from kfgcp.backends.kubeflow import filters
 from kfgcp.backends.kubeflow.messages import SERVICE
 from kfgcp.backends.kubeflow.names import API, CONFLICT
 from kfgcp.backends.kubeflow.times import read_moment, read_server_time
-from kfgcp.backends.locks import LEASE, RENEW_EVERY, LockOwner, locked_error
+from kfgcp.backends.locks import LEASE, RENEW_EVERY, LockOwner, locked_error, not_renewed_error
 from kfgcp.backends.schedule_labels import project_label
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.model import JsonValue
@@ -98,6 +102,8 @@ class KubeflowLocks:
         lock = self._acquire(name, lock_name, owner)
         lock.begin_to_renew(self._renew_seconds)
         try:
+            with suppress(BackendError):
+                self._remove_old_beats(lock_name, owner)
             yield lock
         finally:
             lock.release()
@@ -133,6 +139,16 @@ class KubeflowLocks:
             for expired in [current] + beats:
                 self._delete(expired.id)
         raise locked_error(name, None)
+
+    def _remove_old_beats(self, lock_name: str, owner: LockOwner) -> None:
+        """Remove the beats that earlier holders left behind."""
+        experiments, _ = self._list(lock_name)
+        own_prefix = _beat_prefix(lock_name, owner)
+        for experiment in experiments:
+            # The lock of another project may have the name of a beat, but it names its holder.
+            is_beat = _is_beat(lock_name, experiment.name) and not experiment.description
+            if is_beat and not experiment.name.startswith(own_prefix):
+                self._delete(experiment.id)
 
     def _lock(
         self, name: str, experiment: _Experiment, owner: LockOwner, asked_at: float
@@ -211,12 +227,21 @@ class KubeflowLock:
 
     def check(self) -> None:
         """Check that this process still holds the lock, see `HeldLock.check`."""
-        age = self._clock() - self._confirmed_at
         # The machine may have been suspended, so the server decides.
-        if not 0 <= age <= 2 * RENEW_EVERY.total_seconds():
-            self.renew()
+        if not self._is_young(2 * RENEW_EVERY):
+            try:
+                self.renew()
+            except BackendError as error:
+                raise not_renewed_error(self._name, error) from error
         if self._is_lost:
             raise locked_error(self._name, None)
+        # A slow renewal may end after most of the lease.
+        if not self._is_young(LEASE / 2):
+            raise not_renewed_error(self._name, None)
+
+    def _is_young(self, limit: timedelta) -> bool:
+        age = self._clock() - self._confirmed_at
+        return 0 <= age <= limit.total_seconds()
 
     def renew(self) -> None:
         """Make the lock young again.
@@ -297,6 +322,10 @@ def _beats_of(
 
 def _beat_prefix(lock_name: str, owner: LockOwner) -> str:
     return f"{lock_name}-beat-{owner.token[:_TOKEN_DIGITS]}-"
+
+
+def _is_beat(lock_name: str, name: str) -> bool:
+    return re.fullmatch(re.escape(lock_name) + "-beat-[0-9a-f]+-[0-9]+", name) is not None
 
 
 def _has_expired(

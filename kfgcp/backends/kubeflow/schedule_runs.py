@@ -4,7 +4,8 @@ The controller starts a run as a Workflow, and the server records it when the pe
 reports it (ReportWorkflowResource in resource_manager.go). Such a run has no description, and so
 none of the labels of kfgcp. It has the id of its recurring run, and its due time in `scheduled_at`
 (ScheduledAtInSecOr0 in common/util/workflow.go). kfgcp remembers the ids of its recurring runs, so
-it also finds the runs of those that were deleted.
+it also finds the runs of those that were deleted. On another machine, `schedule_origins` tells the
+schedule of such a run.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from kfgcp.backends.kubeflow.messages import RunAnswer, check_run
 from kfgcp.backends.kubeflow.names import API
 from kfgcp.backends.kubeflow.schedule_markers import ScheduleMarkers, parse_markers
 from kfgcp.backends.kubeflow.schedule_messages import check_recurring_run
+from kfgcp.backends.kubeflow.schedule_origins import Origins
 from kfgcp.backends.kubeflow.states import run_state
 from kfgcp.backends.kubeflow.times import read_moment
-from kfgcp.backends.schedule_labels import due_label
+from kfgcp.backends.schedule_labels import UNKNOWN_DUE, due_label
 from kfgcp.backends.service import ServiceRecords
 from kfgcp.errors import BackendError, BadAnswer
 from kfgcp.labels import DUE, PROJECT, SCHEDULE
@@ -64,15 +66,22 @@ class RecurringRunIds:
         scope: the namespace as a parameter of lists, empty when none is set.
         records: keeps the ids from one command to the next.
         place: identifies the service in the records.
+        origins: tells the schedule of a run whose recurring run was deleted by another machine.
     """
 
     def __init__(
-        self, http: ServiceClient, scope: Mapping[str, str], records: ServiceRecords, place: str
+        self,
+        http: ServiceClient,
+        scope: Mapping[str, str],
+        records: ServiceRecords,
+        place: str,
+        origins: Origins,
     ) -> None:
         self._http = http
         self._scope = dict(scope)
         self._records = records
         self._place = place
+        self._origins = origins
         self._lock = threading.RLock()
         self._remembered: dict[str, str] | None = None
         self._has_listed = False
@@ -96,6 +105,8 @@ class RecurringRunIds:
         """Return the labels that a run has because a schedule of kfgcp started it.
 
         The recurring runs are listed once, when the recurring run of the run is not remembered.
+        When it does not exist any more, the label of the due time is UNKNOWN_DUE unless the run
+        certainly belongs to the schedule.
         """
         recurring_run_id = run.get("recurring_run_id") or ""
         due = _due_of(run)
@@ -104,32 +115,48 @@ class RecurringRunIds:
         with self._lock:
             text = self._load().get(recurring_run_id)
             if text is None and not self._has_listed:
-                self._list(recurring_run_id)
+                self._list()
                 text = self._load().get(recurring_run_id)
+            if text is None:
+                return self._derive(run, recurring_run_id, due)
         # The text is empty for a recurring run of others.
         if not text:
             return {}
         project, name = json.loads(text)
         return {PROJECT: project, SCHEDULE: name, DUE: due_label(due)}
 
+    def _derive(self, run: RunAnswer, recurring_run_id: str, due: datetime) -> dict[str, str]:
+        """Return the labels of a run whose recurring run does not exist any more."""
+        schedules = self._origins.schedules_of(run)
+        if not schedules:
+            return {}
+        project = self._origins.project_of(run)
+        if project not in ("", self._origins.project):
+            return {}
+        labels = {PROJECT: self._origins.project, SCHEDULE: schedules[0]}
+        if not project or len(schedules) > 1:
+            return {**labels, DUE: UNKNOWN_DUE}
+        self._remember({recurring_run_id: json.dumps([project, schedules[0]])})
+        return {**labels, DUE: due_label(due)}
+
     def _load(self) -> dict[str, str]:
         if self._remembered is None:
             self._remembered = dict(self._records.names(self._place, _MARKERS_BY_ID))
         return self._remembered
 
-    def _list(self, recurring_run_id: str) -> None:
-        """Remember all recurring runs of kfgcp on the server, and whether one is among them.
+    def _list(self) -> None:
+        """Remember all recurring runs on the server.
 
         A description never changes. So a recurring run of others stays one.
         """
         self._has_listed = True
-        texts = {recurring_run_id: ""}
+        texts: dict[str, str] = {}
         try:
             for item in self._http.pages(RECURRING_RUNS, self._scope, "recurringRuns"):
                 answer = check_recurring_run(item)
                 markers = parse_markers(answer.get("description"))
-                if markers is not None:
-                    texts[answer["recurring_run_id"]] = _format(markers)
+                text = "" if markers is None else _format(markers)
+                texts[answer["recurring_run_id"]] = text
         except BackendError:
             # Without the list, runs have fewer labels. That must not hide the runs.
             return

@@ -45,7 +45,7 @@ from kfgcp.backends.kubeflow.times import read_moment, read_server_time
 from kfgcp.backends.kubeflow.version_documents import compare_documents, documents_of
 from kfgcp.backends.schedule_labels import project_label, run_labels
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
-from kfgcp.errors import BackendError, BadAnswer, NotFound, Unsupported
+from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, Unsupported
 from kfgcp.labels import DUE
 from kfgcp.model import JsonValue, Run
 from kfgcp.rules.versions import format_version
@@ -54,6 +54,10 @@ from kfgcp.services.redact import redacted_line
 from kfgcp.spec.json_values import JsonObject
 
 PAGE_SIZE: Final = 100
+
+# Seconds after its first try in which a write may be sent again. A later try could fall on a due
+# time, so `converge` then begins again with a look at the server.
+WRITE_BUDGET: Final = 3.0
 
 # Since this release, a recurring run can be deleted without its Workflows
 # (DeletePropagationPolicy in recurring_run.proto), and the driver replaces the placeholder for the
@@ -80,8 +84,6 @@ class KubeflowSchedules:
             clocks of the server and of this machine are not compared.
     """
 
-    schedule_facts = ScheduleFacts(creates_disabled=True, fires_missed=True)
-
     def __init__(
         self,
         http: ServiceClient,
@@ -102,6 +104,13 @@ class KubeflowSchedules:
         self._compares_clocks = now is None
         self._scope = {"namespace": settings.namespace} if settings.namespace else {}
         self._runs = StartedRuns(http, self._scope)
+
+    @property
+    def schedule_facts(self) -> ScheduleFacts:
+        """Constant properties of the server, see `SupportsSchedules.schedule_facts`."""
+        return ScheduleFacts(
+            creates_disabled=True, fires_missed=True, deletion_ends_runs=not self._can_orphan()
+        )
 
     # -- reading
 
@@ -227,7 +236,7 @@ class KubeflowSchedules:
             self._check_clock()
         experiment_id = self._experiments.ensure(desired.request.options.experiment)
         body = self._body(desired, experiment_id, enabled=enabled, starts_at=starts_at)
-        answer = self._http.post(RECURRING_RUNS, body=body)
+        answer = self._http.post(RECURRING_RUNS, body=body, budget=WRITE_BUDGET)
         try:
             created = check_recurring_run(answer)
         except BadAnswer as error:
@@ -263,7 +272,9 @@ class KubeflowSchedules:
             BackendError: the clocks differ by more than MAX_SKEW.
         """
         before = self._now()
-        response = self._http.exchange("GET", RECURRING_RUNS, params={"page_size": 1})
+        # A server with users refuses a list without a namespace (canAccessJob in job_server.go).
+        params = {**self._scope, "page_size": 1}
+        response = self._http.exchange("GET", RECURRING_RUNS, params=params)
         after = self._now()
         server_time = read_server_time(response.headers.get("date"))
         if server_time is None or before - MAX_SKEW <= server_time <= after + MAX_SKEW:
@@ -285,11 +296,26 @@ class KubeflowSchedules:
 
     def enable_schedule(self, live: LiveSchedule, *, catch_up: bool) -> None:
         """Let a recurring run start runs again."""
-        self._http.post(f"{_path(live.ref)}:enable", body={}, repeatable=True)
+        self._change_mode(live.ref, "enable")
 
     def disable_schedule(self, live: LiveSchedule) -> None:
         """Let a recurring run start no runs. Its active runs continue."""
-        self._http.post(f"{_path(live.ref)}:disable", body={}, repeatable=True)
+        self._change_mode(live.ref, "disable")
+
+    def _change_mode(self, ref: str, verb: str) -> None:
+        """Enable or disable a recurring run.
+
+        Raises:
+            BackendError: `unknown` is set when the server must be read again: an answer was lost,
+                or the server has a limit of requests. The time may be near a due time by then.
+        """
+        path = f"{_path(ref)}:{verb}"
+        try:
+            self._http.post(path, body={}, repeatable=True, budget=WRITE_BUDGET)
+        except Refused as refused:
+            if not refused.passing:
+                raise
+            raise refused.amended(unknown=True) from None
 
     def delete_schedule(self, live: LiveSchedule) -> None:
         """Delete a recurring run. Do nothing when it does not exist.
@@ -306,7 +332,7 @@ class KubeflowSchedules:
                     self.disable_schedule(live)
                 if self._runs.has_active(live.ref):
                     return
-            self._http.delete(_path(live.ref), params=params)
+            self._http.delete(_path(live.ref), params=params, budget=WRITE_BUDGET)
 
     def _can_orphan(self) -> bool:
         version = self._server.version

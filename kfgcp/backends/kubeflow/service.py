@@ -26,6 +26,7 @@ from kfgcp.backends.kubeflow.messages import RunAnswer, check_run
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.pod_names import read_workflow_pods
 from kfgcp.backends.kubeflow.read_run import RunReader, RunSource, Where
+from kfgcp.backends.kubeflow.schedule_origins import Origins
 from kfgcp.backends.kubeflow.schedule_runs import RecurringRunIds
 from kfgcp.backends.kubeflow.server_errors import says_workflow_is_gone
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
@@ -34,6 +35,7 @@ from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.kubeflow.states import run_state
 from kfgcp.backends.kubeflow.versions import KubeflowVersions
 from kfgcp.backends.run_values import has_log_end
+from kfgcp.backends.schedule_labels import project_label
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project
@@ -73,7 +75,7 @@ class KubeflowService:
     """The runs of one host and namespace.
 
     Args:
-        project: not used. Every service gets the project, and this service needs only `env`.
+        project: the project. Its schedules may have started runs.
         env: the environment.
         records: keeps data from one command to the next.
     """
@@ -92,7 +94,8 @@ class KubeflowService:
         self._server = Server(self._http, env.name, records, self.place)
         self._experiments = Experiments(self._http, records, self.place, self._namespace)
         scope = {"namespace": self._namespace} if self._namespace else {}
-        self._recurring_run_ids = RecurringRunIds(self._http, scope, records, self.place)
+        origins = Origins(self._http, project_label(project.name), project.schedules)
+        self._recurring_run_ids = RecurringRunIds(self._http, scope, records, self.place, origins)
         self._reader = RunReader(
             Where(self._clients.host, env.name),
             self.place,

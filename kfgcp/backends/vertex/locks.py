@@ -1,8 +1,10 @@
 """Locks for Vertex AI: objects in the bucket of the pipeline root, see `SupportsLock`.
 
-The lock of the project `shop` is the object `kfgcp/locks/shop.json` below the pipeline root. Cloud
-Storage changes an object only when its generation is the one that the request names
-(`ifGenerationMatch`); the generation 0 means that the object does not exist
+The lock of the project `shop` is the object `kfgcp/locks/PROJECT/LOCATION/shop.json` in the bucket
+of the pipeline root. Its name has the place of the schedules, and not the folder of the pipeline
+root: two environments with other folders can have the same schedules. Cloud Storage changes an
+object only when its generation is the one that the request names (`ifGenerationMatch`); the
+generation 0 means that the object does not exist
 (cloud.google.com/storage/docs/request-preconditions). So of two processes that write the object at
 the same time, one is refused with 412.
 """
@@ -21,7 +23,14 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote
 
-from kfgcp.backends.locks import LEASE, RENEW_EVERY, HeldLock, LockOwner, locked_error
+from kfgcp.backends.locks import (
+    LEASE,
+    RENEW_EVERY,
+    HeldLock,
+    LockOwner,
+    locked_error,
+    not_renewed_error,
+)
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.config import Environment
 from kfgcp.errors import BackendError, NotFound, Refused
@@ -83,14 +92,14 @@ class VertexLocks:
         tokens = Anonymous() if emulator else token_source(env)
         seconds = min(settings.request_seconds, REQUEST_SECONDS)
         self._http = ServiceClient(emulator or ADDRESS, tokens, service=SERVICE, seconds=seconds)
-        self._root = settings.pipeline_root
+        self._settings = settings
         self._lease = lease
         self._renew_every = renew_every
 
     @contextmanager
     def hold_lock(self, name: str, owner: LockOwner) -> Iterator[HeldLock]:
         """Hold a lock in a `with` block, see `SupportsLock.hold_lock`."""
-        store = LockObject(self._http, self._root, name)
+        store = LockObject(self._http, self._settings, name)
         generation = self._acquire(store, owner)
         held = RenewedLock(store, owner, generation, self._lease, self._renew_every)
         try:
@@ -131,16 +140,14 @@ class LockObject:
 
     Args:
         http: the client of Cloud Storage.
-        root: the pipeline root, `gs://BUCKET/FOLDER`.
+        settings: the bucket, and the place of the schedules.
         name: the name of the lock.
     """
 
-    def __init__(self, http: ServiceClient, root: str, name: str) -> None:
-        bucket, _, folder = root.removeprefix("gs://").partition("/")
-        # `quote` leaves dots, and a part `..` of a path could mean another object.
-        file_name = quote(name, safe="").replace(".", "%2E") or "%"
-        parts = [part for part in folder.split("/") if part]
-        key = "/".join(parts + ["kfgcp", "locks", f"{file_name}.json"])
+    def __init__(self, http: ServiceClient, settings: VertexSettings, name: str) -> None:
+        bucket = settings.pipeline_root.removeprefix("gs://").partition("/")[0]
+        parts = [_quote_part(part) for part in (settings.project, settings.location, name)]
+        key = f"kfgcp/locks/{'/'.join(parts)}.json"
         self.name = name
         self._key = key
         self._http = http
@@ -237,6 +244,7 @@ class RenewedLock:
         self._renewed_at = self._clock()
         self._holder: LockOwner | None = None
         self._is_lost = False
+        self._last_error: BackendError | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(
             target=self._renew_until_end, name="kfgcp-lock", daemon=True
@@ -245,9 +253,11 @@ class RenewedLock:
 
     def check(self) -> None:
         """Check that this process still holds the lock, see `HeldLock.check`."""
-        is_old = self._clock() - self._renewed_at >= self._lease
-        if self._is_lost or is_old:
+        if self._is_lost:
             raise locked_error(self._store.name, self._holder)
+        # The write after this check takes time, too.
+        if self._clock() - self._renewed_at >= self._lease / 2:
+            raise not_renewed_error(self._store.name, self._last_error)
 
     def release(self) -> None:
         """Remove the lock. A failure is not an error, because the lock ends by itself."""
@@ -259,18 +269,23 @@ class RenewedLock:
             self._store.delete(self._generation)
 
     def _renew_until_end(self) -> None:
-        while not self._end.wait(self._pause):
+        pause = self._pause
+        while not self._end.wait(pause):
             # The lease begins when the service writes the object, which is after this moment.
             started_at = self._clock()
             try:
                 is_renewed = self._renew()
-            except BackendError:
+            except BackendError as error:
                 # `check` counts the time without a renewal.
+                self._last_error = error
+                pause = self._pause / 4
                 continue
             if not is_renewed:
                 self._is_lost = True
                 return
             self._renewed_at = started_at
+            self._last_error = None
+            pause = self._pause
 
     def _renew(self) -> bool:
         """Write the object again, and return whether this process still holds the lock."""
@@ -284,6 +299,12 @@ class RenewedLock:
             generation = stored.generation
         self._generation = generation
         return True
+
+
+def _quote_part(text: str) -> str:
+    """Return a text as one part of the name of an object."""
+    # `quote` leaves dots, and a part `..` of a path could mean another object.
+    return quote(text, safe="").replace(".", "%2E") or "%"
 
 
 def _boot_clock() -> float:

@@ -175,6 +175,9 @@ class Writer:
             notice=before_step,
         )
         self._report(plan.name, running)
+        if done.is_busy:
+            text = "is deleted by the next apply, after its active runs have ended"
+            self._step(ResourceKind.SCHEDULE, plan.name, text)
         for due, run_id in done.fired:
             text = f"started the run of {due.isoformat()}, which was due meanwhile: {run_id}"
             self._step(ResourceKind.SCHEDULE, plan.name, text, run_id=run_id)

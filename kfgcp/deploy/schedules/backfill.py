@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from kfgcp.config_schedules import ProjectSchedule
-from kfgcp.deploy.schedules.labels import due_label, runs_by_due
+from kfgcp.deploy.schedules.labels import UNKNOWN_DUE, due_label, runs_by_due
 from kfgcp.deploy.schedules.tick import Runs, is_interrupted
 from kfgcp.errors import UsageError
+from kfgcp.labels import DUE
 from kfgcp.model import JsonValue, Run
 
 # A wrong year would otherwise start runs without an end.
@@ -50,8 +51,8 @@ def plan_backfill(
         now: the current time, with a zone.
 
     Raises:
-        UsageError: the end is not after the start or is later than now, or the range has too many
-            due times.
+        UsageError: the end is not after the start or is later than now, the range has too many due
+            times, or a run may be that of a due time in it.
     """
     if end <= start:
         raise UsageError(
@@ -65,6 +66,8 @@ def plan_backfill(
             f"The end of the backfill, {end.isoformat()}, is in the future.",
             hint=f"A backfill starts missed runs. Give an earlier --to: {_whole_second(now)}",
         )
+    runs = list(runs)
+    _refuse_unknown(schedule, start, runs)
     existing_runs = runs_by_due(runs)
     steps: list[BackfillStep] = []
     for due in _times_from(schedule, start, end):
@@ -126,6 +129,21 @@ def run_backfill(
     while active:
         active -= wait_for_one(active)
     return done
+
+
+def _refuse_unknown(schedule: ProjectSchedule, start: datetime, runs: Iterable[Run]) -> None:
+    """Refuse a backfill that could start a run for a due time that already has one."""
+    for run in runs:
+        # A run is created after its due time.
+        is_before = run.created_at is not None and datetime.fromisoformat(run.created_at) < start
+        if is_before or run.labels.get(DUE) != UNKNOWN_DUE:
+            continue
+        raise UsageError(
+            f"The run {run.run_id} may be the run of a due time of the schedule '{schedule.name}'"
+            f" since {start.isoformat()}, so nothing was started.",
+            hint="The recurring run that started it was deleted by another machine. Start the"
+            " backfill there, or give a later --from.",
+        )
 
 
 def _active_runs(steps: Sequence[BackfillStep], existing_runs: Mapping[str, Run]) -> set[str]:

@@ -48,10 +48,13 @@ class Done:
     Attributes:
         steps: the writes, in their order.
         fired: the due times whose runs it started, with the ids of the runs.
+        is_busy: whether a schedule that must be deleted is only disabled, because its active runs
+            would end with it. A later call deletes it.
     """
 
     steps: tuple[Step, ...]
     fired: tuple[tuple[datetime, str], ...]
+    is_busy: bool = False
 
 
 @dataclass(slots=True)
@@ -99,7 +102,8 @@ def converge(
         facts = service.schedule_facts
         step = next_step(desired, fields, schedules, facts, now, may_wait=may_wait)
         if step is None:
-            return Done(tuple(progress.steps), tuple(progress.fired))
+            is_busy = desired is None and any(schedule.is_busy for schedule in schedules)
+            return Done(tuple(progress.steps), tuple(progress.fired), is_busy)
         if step.kind is StepKind.WAIT:
             notice(step)
             _wait(step, progress, clock, now)

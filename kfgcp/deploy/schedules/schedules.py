@@ -295,8 +295,8 @@ class Schedules:
 
         Raises:
             ConfigError: there is no such schedule, or its table is not valid.
-            UsageError: the range is empty or too large or ends in the future, or `parallel` is less
-                than 1.
+            UsageError: the range is empty or too large or ends in the future, `parallel` is less
+                than 1, or a run may be that of a due time in the range.
 
         Example::
 

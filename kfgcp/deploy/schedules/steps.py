@@ -102,8 +102,7 @@ def next_step(
     """
     in_order = sorted(live, key=lambda schedule: (schedule.created_at, schedule.ref))
     if desired is None:
-        removable = [schedule for schedule in in_order if not schedule.is_busy]
-        return Step(StepKind.DELETE, live=removable[0]) if removable else None
+        return _remove(in_order, facts)
     current = _find_current(fields, in_order, facts)
     others = [schedule for schedule in in_order if schedule is not current]
     if current is None:
@@ -119,6 +118,18 @@ def next_step(
             wait = _wait_for_quiet([affected], desired.timetable, timedelta(0), now)
         return wait or Step(StepKind.UPDATE, live=current, fields=changed, missed=missed)
     return _take_over(desired, current, others, facts, now, may_wait=may_wait)
+
+
+def _remove(live: Sequence[LiveSchedule], facts: ScheduleFacts) -> Step | None:
+    """Return the next step when no schedule must remain."""
+    for schedule in live:
+        if schedule.is_busy:
+            # It is disabled, and a later apply deletes it.
+            continue
+        if schedule.enabled and facts.deletion_ends_runs:
+            return Step(StepKind.DISABLE, live=schedule)
+        return Step(StepKind.DELETE, live=schedule)
+    return None
 
 
 def changed_fields(

@@ -176,6 +176,34 @@ def test_destroy_deletes_the_schedules_and_keeps_the_versions(
     assert [change["name"] for change in planned["changes"]] == ["daily"]
 
 
+def test_a_schedule_with_active_runs_is_deleted_by_a_later_command(
+    kfgcp: Command, home: Path
+) -> None:
+    # Before 2.16, the deletion of a recurring run ends its active runs.
+    with testing.kubeflow(mode="instant", version="2.14.3") as service:
+        service.instant.seconds = 10_000
+        write_pipeline(home, "churn")
+        write_tables(home, service, TABLES.replace('tags = ["main"]\n', ""))
+        applied = kfgcp("apply", "--env", "dev", "--yes")
+        assert applied.code == 0, applied.err
+        shown = json.loads(kfgcp("schedule", "show", "daily", "--json").out)
+        service.fire(shown["ref"])
+
+        first = kfgcp("destroy", "daily", "--env", "dev", "--yes")
+        active = [line for line in first.err.splitlines() if "schedule daily: " in line]
+        shown = json.loads(kfgcp("schedule", "show", "daily", "--env", "dev", "--json").out)
+        service.finish_runs()
+        second = kfgcp("destroy", "daily", "--env", "dev", "--yes")
+
+    assert (first.code, second.code) == (0, 0), first.err
+    assert not shown["enabled"]
+    assert active[-2:] == [
+        "schedule daily: disabled",
+        "schedule daily: is deleted by the next apply, after its active runs have ended",
+    ]
+    assert "schedule daily: deleted" in second.err
+
+
 def test_a_schedule_without_a_table_is_deleted(
     stand_in: StandIn, kfgcp: Command, home: Path
 ) -> None:

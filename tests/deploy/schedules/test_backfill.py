@@ -11,7 +11,7 @@ import pytest
 from kfgcp.config_pipelines import ParamSet
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.schedules.backfill import BackfillStep, plan_backfill, run_backfill
-from kfgcp.deploy.schedules.labels import run_labels
+from kfgcp.deploy.schedules.labels import UNKNOWN_DUE, run_labels, schedule_labels
 from kfgcp.errors import BackendError, UsageError
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState
 
@@ -144,6 +144,31 @@ def test_a_second_backfill_starts_nothing(daily: ProjectSchedule) -> None:
 
     assert runs.dues == DAYS
     assert all(step.existed for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "is_refused"),
+    [("2026-03-02T00:00:09Z", True), (None, True), ("2026-02-28T00:00:09Z", False)],
+)
+def test_a_run_that_may_be_of_a_due_time_stops_the_backfill(
+    daily: ProjectSchedule, created_at: str | None, is_refused: bool
+) -> None:
+    runs = RecordedRuns()
+    runs.add(START, RunState.SUCCEEDED)
+    labels = {**schedule_labels("shop", "daily"), "kfgcp-due": UNKNOWN_DUE}
+    unknown = [replace(run, labels=labels, created_at=created_at) for run in runs.runs]
+
+    problem = ""
+    try:
+        plan_backfill(daily, START, END, unknown, NOW)
+    except UsageError as error:
+        problem = error.message
+
+    expected = (
+        "The run run-0 may be the run of a due time of the schedule 'daily' since"
+        " 2026-03-01T00:00:00+00:00, so nothing was started."
+    )
+    assert problem == (expected if is_refused else "")
 
 
 def test_an_interrupted_backfill_continues(daily: ProjectSchedule) -> None:

@@ -184,6 +184,57 @@ def test_a_lost_answer_does_not_lock_the_process_out(kfp_server: ScheduleServer,
     assert names(kfp_server) == []
 
 
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_lost_answer_to_a_renewal_leaves_nothing_after_the_next_lock(
+    kfp_server: ScheduleServer, count: int
+) -> None:
+    with kfp_server.locks().hold_lock(NAME, elsewhere()) as lock:
+        for _ in range(count):
+            kfp_server.stand_in.fail_next("lost", times=1, method="POST", path="*/experiments")
+            with pytest.raises(BackendError):
+                lock.renew()
+        lock.renew()
+    # Another project has a name like that of a beat.
+    other = "shop-beat-0123456789ab-7"
+    with kfp_server.locks().hold_lock(other, elsewhere()):
+        assert len(names(kfp_server)) == 1 + count
+
+        with kfp_server.locks().hold_lock(NAME, elsewhere()):
+            assert set(names(kfp_server)) == {LOCK, f"kfgcp-lock-{other}"}
+
+    assert names(kfp_server) == []
+
+
+def test_a_lock_that_cannot_be_renewed_says_why(new_server: ScheduleServer) -> None:
+    times = [0.0]
+    locks = new_server.locks(clock=lambda: times[0])
+
+    with locks.hold_lock(NAME, elsewhere()) as lock:
+        times[0] = 50.0
+        new_server.stand_in.fail_next("403", times=1, method="POST", path="*/experiments")
+        with pytest.raises(Locked, match=r"of shop could not be renewed: .*403") as caught:
+            lock.check()
+        assert "Another apply" not in caught.value.message
+        # The next renewal succeeds.
+        lock.check()
+
+
+def test_a_renewal_that_takes_half_of_the_lease_is_too_late(new_server: ScheduleServer) -> None:
+    times = [0.0]
+
+    def slow_clock() -> float:
+        times[0] += 61.0
+        return times[0]
+
+    locks = new_server.locks(clock=slow_clock)
+
+    with (
+        locks.hold_lock(NAME, elsewhere()) as lock,
+        pytest.raises(Locked, match="could not be renewed"),
+    ):
+        lock.check()
+
+
 def test_a_refused_lock_is_an_error_and_locks_nothing(kfp_server: ScheduleServer) -> None:
     kfp_server.stand_in.fail_next("403", times=1, method="POST", path="*/experiments")
 

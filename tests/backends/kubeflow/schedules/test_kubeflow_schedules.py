@@ -400,8 +400,9 @@ def test_the_official_client_sees_exactly_what_was_created(
     assert listed.experiment_id == experiment.experiment_id
 
 
-def test_the_backend_of_an_environment_keeps_schedules(home: Path) -> None:
-    with testing.kubeflow(mode="instant") as stand_in:
+@pytest.mark.parametrize("release", ["2.14.3", "2.17.0"])
+def test_the_backend_of_an_environment_keeps_schedules(home: Path, release: str) -> None:
+    with testing.kubeflow(mode="instant", version=release) as stand_in:
         (home / "kfgcp.toml").write_text(stand_in.toml("gke"))
         project = load_project()
         backend = open_backend(project, project.env("gke"))
@@ -409,7 +410,10 @@ def test_the_backend_of_an_environment_keeps_schedules(home: Path) -> None:
         schedules = capability(backend, SupportsSchedules)
 
         assert isinstance(schedules, KubeflowSchedules)
-        assert schedules.schedule_facts == ScheduleFacts(creates_disabled=True, fires_missed=True)
+        # DeletePropagationPolicy is in recurring_run.proto since 2.16.
+        assert schedules.schedule_facts == ScheduleFacts(
+            creates_disabled=True, fires_missed=True, deletion_ends_runs=release == "2.14.3"
+        )
         assert schedules.list_schedules() == []
         assert capability(backend, SupportsLock) is not None
 

@@ -7,19 +7,26 @@ import random
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
+import requests
 
 from exchanges import exchange
 from json_types import JsonDict
+from kfgcp import testing
 from kfgcp.backends.kubeflow.schedule_messages import check_recurring_run
+from kfgcp.backends.kubeflow.schedules import WRITE_BUDGET
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule
 from kfgcp.deploy.schedules.converge import Clock, converge
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
+from kfgcp.services.client import ServiceClient
 from kfgcp.testing import KubeflowStandIn
 from kfgcp.testing.server import Request, Response
 from kubeflow_schedules import ScheduleServer
+from patience import REQUEST
+from service_fixtures import Clock as FakeClock
 
 LOST = ["lost", "late", "garbage"]
 RECURRING = "*/recurringruns*"
@@ -217,6 +224,64 @@ def test_a_machine_with_another_time_than_the_server_writes_nothing(
         kfp_server.schedules().create_schedule(desired, enabled=True, starts_at=None)
 
     assert kfp_server.recurring_runs() == []
+
+
+def test_a_schedule_is_created_on_a_server_with_users(client: Callable[..., ServiceClient]) -> None:
+    with testing.kubeflow(mode="instant", multi_user=True, namespaces=["growth"]) as stand_in:
+        server = ScheduleServer(stand_in, client, settings={"namespace": "growth"})
+        desired = server.desired()
+
+        # The clock of the machine is compared, so this is the whole creation.
+        server.schedules().create_schedule(desired, enabled=True, starts_at=None)
+
+        (live,) = server.schedules().list_schedules()
+        refused = requests.get(f"{stand_in.host}/apis/v2beta1/recurringruns", timeout=REQUEST)
+
+    assert live.fields == server.schedules().fields_of(desired)
+    # canAccessJob in job_server.go, at the tags 2.5.0 and 2.17.0.
+    assert refused.status_code == 400
+    empty = "recurring run cannot have an empty namespace in multi-user mode"
+    assert empty in refused.json()["message"]
+
+
+@pytest.mark.parametrize("kind", ["503", "429"])
+@pytest.mark.parametrize("verb", ["enable", "disable"])
+def test_a_change_of_mode_ends_in_seconds_and_is_looked_up_again(
+    new_server: ScheduleServer, clock: FakeClock, verb: str, kind: str
+) -> None:
+    schedules = new_server.schedules()
+    ref = schedules.create_schedule(new_server.desired(), enabled=True, starts_at=None)
+    live = schedules.read_schedule(ref)
+    assert live is not None
+    begin = clock()
+    # With pauses of at most 1 s and 2 s, two tries fit into three seconds.
+    new_server.stand_in.fail_next(kind, times=2, path=f"*:{verb}")
+
+    change = schedules.disable_schedule
+    if verb == "enable":
+        change = partial(schedules.enable_schedule, catch_up=False)
+    with pytest.raises(BackendError) as caught:
+        change(live)
+
+    assert caught.value.unknown
+    assert clock() - begin < WRITE_BUDGET
+
+
+@pytest.mark.parametrize("kind", ["503", "429"])
+def test_a_creation_that_the_server_refuses_for_ever_ends_in_seconds(
+    new_server: ScheduleServer, clock: FakeClock, kind: str
+) -> None:
+    desired = new_server.desired()
+    begin = clock()
+    tries = 2 if kind == "429" else 1
+    new_server.stand_in.fail_next(kind, times=tries, method="POST", path="*/recurringruns")
+
+    with pytest.raises(BackendError) as caught:
+        new_server.schedules().create_schedule(desired, enabled=True, starts_at=None)
+
+    # After 429, the server certainly has not created it.
+    assert caught.value.unknown is (kind == "503")
+    assert clock() - begin < WRITE_BUDGET
 
 
 def test_a_recorded_recurring_run_is_read() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from kfgcp.backends.kubeflow.schedules import KubeflowSchedules
 from kfgcp.backends.kubeflow.service import KubeflowService
 from kfgcp.backends.registry import load_project
 from kfgcp.backends.schedules import DesiredSchedule
-from kfgcp.errors import BackendError
-from kubeflow_schedules import ScheduleServer
+from kfgcp.errors import BackendError, UsageError
+from kubeflow_schedules import TEXT, ScheduleServer
 
 DUE = datetime(2026, 11, 30, 6, tzinfo=UTC)
 NAME = "churn-daily-20261130t060000z"
@@ -126,6 +127,85 @@ def test_a_run_of_a_recurring_run_has_the_labels_of_its_schedule(
 
     assert [run.run_id for run in runs] == [run_id]
     assert runs[0].labels == {**labels, "kfgcp-due": "20261130t060000z"}
+
+
+PROJECT = """
+[pipeline.churn]
+source = "churn.yaml"
+[schedule.churn-daily]
+pipeline = "churn"
+env = "gke"
+cron = "0 6 * * *"
+"""
+
+
+def run_of_deleted_schedule(server: ScheduleServer, home: Path, desired: DesiredSchedule) -> str:
+    """Return a run whose recurring run was deleted by another machine.
+
+    The current folder is a project with the schedule, and no command has read the server yet.
+    """
+    server.stand_in.creation.clock = lambda: (DUE - timedelta(minutes=5)).timestamp()
+    schedules = server.schedules()
+    ref = schedules.create_schedule(desired, enabled=True, starts_at=None)
+    server.stand_in.creation.clock = lambda: (DUE + timedelta(seconds=9)).timestamp()
+    (run_id,) = server.stand_in.fire_due((DUE + timedelta(seconds=9)).timestamp())
+    server.stand_in.finish_runs()
+    live = schedules.read_schedule(ref)
+    assert live is not None
+    schedules.delete_schedule(live)
+    assert schedules.read_schedule(ref) is None
+    (home / "churn.yaml").write_text(TEXT)
+    toml = f'[project]\nname = "shop"\n{server.stand_in.toml("gke")}{PROJECT}'
+    (home / "kfgcp.toml").write_text(toml)
+    return run_id
+
+
+def test_another_machine_knows_the_schedule_of_a_run_whose_recurring_run_was_deleted(
+    kfp_server: ScheduleServer, home: Path
+) -> None:
+    run_id = run_of_deleted_schedule(kfp_server, home, kfp_server.desired())
+
+    with kfgcp.Workspace() as workspace:
+        (run,) = workspace.list(env="gke")
+        steps = workspace.schedules.backfill(
+            "churn-daily", DUE, DUE + timedelta(minutes=1), dry_run=True
+        )
+
+    assert run.labels["kfgcp-project"] == "shop"
+    assert run.labels["kfgcp-schedule"] == "churn-daily"
+    assert run.labels["kfgcp-due"] == "20261130t060000z"
+    assert [(step.run_id, step.existed) for step in steps] == [(run_id, True)]
+
+
+def test_a_backfill_stops_at_a_run_that_may_be_of_the_schedule(
+    new_server: ScheduleServer, home: Path
+) -> None:
+    # With a parameter for the due time, a recurring run has the pipeline itself, and no version.
+    desired = new_server.desired(time_param="day", params={"lr": 0.5})
+    run_id = run_of_deleted_schedule(new_server, home, desired)
+
+    with kfgcp.Workspace() as workspace:
+        backfill = partial(workspace.schedules.backfill, "churn-daily", dry_run=True)
+        with pytest.raises(UsageError, match=f"The run {run_id} may be the run of a") as caught:
+            backfill(DUE, DUE + timedelta(minutes=1))
+        later = DUE + timedelta(hours=1)
+        steps = backfill(later, later + timedelta(minutes=1))
+
+    assert "\n" not in caught.value.message
+    assert steps == []
+
+
+def test_a_run_of_another_project_with_the_same_schedule_has_no_labels(
+    new_server: ScheduleServer, home: Path
+) -> None:
+    run_of_deleted_schedule(new_server, home, new_server.desired())
+    toml = (home / "kfgcp.toml").read_text()
+    (home / "kfgcp.toml").write_text(toml.replace('"shop"', '"other"'))
+
+    with kfgcp.Workspace() as workspace:
+        (run,) = workspace.list(env="gke")
+
+    assert not [label for label in run.labels if label.startswith("kfgcp-")]
 
 
 def test_deleting_a_schedule_leaves_its_active_runs_alone(kfp_server: ScheduleServer) -> None:

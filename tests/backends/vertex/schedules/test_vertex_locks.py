@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from kfgcp.backends.locks import Locked, LockOwner, SupportsLock
 from kfgcp.backends.registry import load_project
-from kfgcp.backends.vertex.locks import LockObject, VertexLocks
+from kfgcp.backends.vertex.locks import LockObject, RenewedLock, VertexLocks
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import BackendError, Unreachable
 from kfgcp.services.auth.tokens import Anonymous
@@ -91,7 +92,7 @@ def somewhere_else() -> LockOwner:
 
 def object_of(cloud: VertexStandIn, name: str = "shop") -> LockObject:
     client = ServiceClient(cloud.storage_endpoint, Anonymous(), service="Cloud Storage")
-    return LockObject(client, cloud.pipeline_root, name)
+    return LockObject(client, VertexSettings.of(load_project().env("dev").settings), name)
 
 
 def stored_owner(cloud: VertexStandIn, name: str = "shop") -> LockOwner | None:
@@ -119,7 +120,7 @@ def refusal(locks: SupportsLock, name: str = "shop") -> Locked:
     return caught.value
 
 
-def test_a_lock_is_an_object_below_the_pipeline_root(
+def test_a_lock_is_an_object_at_the_top_of_the_bucket(
     cloud: VertexStandIn, locks: SupportsLock
 ) -> None:
     owner = me()
@@ -129,7 +130,7 @@ def test_a_lock_is_an_object_below_the_pipeline_root(
         file_names = list(cloud._storage._storage.objects[cloud.bucket])
         held_by = stored_owner(cloud)
 
-    assert file_names == ["runs/kfgcp/locks/shop.json"]
+    assert file_names == ["kfgcp/locks/stand-in-project/europe-west4/shop.json"]
     assert held_by == owner
     assert object_of(cloud).read() is None
 
@@ -146,6 +147,24 @@ def test_a_second_process_is_refused_and_told_who_holds_the_lock(locks: Supports
     )
 
 
+def test_environments_with_other_folders_of_a_bucket_have_one_lock(
+    cloud: VertexStandIn, home: Path, locks: SupportsLock
+) -> None:
+    text = (home / "kfgcp.toml").read_text()
+    (home / "kfgcp.toml").write_text(text.replace(cloud.pipeline_root, f"gs://{cloud.bucket}/b/c"))
+
+    with locks.hold_lock("shop", somewhere_else()):
+        assert "grace@elsewhere" in refusal(open_locks()).message
+
+
+def test_environments_with_another_place_have_another_lock(home: Path, locks: SupportsLock) -> None:
+    text = (home / "kfgcp.toml").read_text()
+    (home / "kfgcp.toml").write_text(text.replace("europe-west4", "us-central1"))
+
+    with locks.hold_lock("shop", me()), open_locks().hold_lock("shop", me()) as lock:
+        lock.check()
+
+
 def test_locks_of_two_projects_are_independent(locks: SupportsLock) -> None:
     with locks.hold_lock("shop", me()), locks.hold_lock("other", me()) as lock:
         lock.check()
@@ -160,8 +179,8 @@ def test_a_lock_can_have_any_name(cloud: VertexStandIn, locks: SupportsLock, nam
         [key] = cloud._storage._storage.objects[cloud.bucket]
         refusal(locks, name)
 
-    assert key.startswith("runs/kfgcp/locks/")
-    assert key.count("/") == 3
+    assert key.startswith("kfgcp/locks/stand-in-project/europe-west4/")
+    assert key.count("/") == 4
 
 
 def test_the_lock_is_removed_after_an_error(cloud: VertexStandIn, locks: SupportsLock) -> None:
@@ -263,19 +282,51 @@ def test_a_holder_that_lost_its_lock_stops_and_removes_nothing(cloud: VertexStan
     assert stored_owner(cloud) == other
 
 
-def test_a_holder_that_cannot_renew_stops_when_the_lease_is_over(cloud: VertexStandIn) -> None:
-    lease = timedelta(milliseconds=50)
+@pytest.mark.parametrize("is_half", [False, True])
+def test_a_holder_that_did_not_renew_stops_at_half_of_the_lease(
+    cloud: VertexStandIn, is_half: bool
+) -> None:
+    times = [100.0]
+    settings = (timedelta(seconds=60), timedelta(hours=1), lambda: times[0])
+    owner = me()
+    generation = object_of(cloud).write(owner, "0")
+    assert generation is not None
+    lock = RenewedLock(object_of(cloud), owner, generation, *settings)
+    times[0] += 30.0 if is_half else 29.0
 
-    with locks_with(lease=lease).hold_lock("shop", me()) as lock:
+    problem = ""
+    try:
+        lock.check()
+    except Locked as error:
+        problem = error.message
 
-        def is_over() -> bool:
+    lock.release()
+    assert ("could not be renewed" in problem) is is_half
+
+
+def test_a_holder_that_cannot_renew_says_why(
+    cloud: VertexStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"lease": timedelta(seconds=1), "renew_every": timedelta(milliseconds=10)}
+
+    def refuse(*args: object) -> None:
+        raise BackendError("Cloud Storage refused: 403.")
+
+    with locks_with(**options).hold_lock("shop", me()) as lock:
+        monkeypatch.setattr(LockObject, "write", refuse)
+
+        def problem() -> str:
             try:
                 lock.check()
-            except Locked:
-                return True
-            return False
+            except Locked as error:
+                return error.message
+            return ""
 
-        wait_for(is_over)
+        message = wait_for(problem)
+
+    assert message == (
+        "The lock for the schedules of shop could not be renewed: Cloud Storage refused: 403."
+    )
 
 
 def test_a_lock_that_cannot_be_read_counts_until_its_lease(
@@ -283,7 +334,8 @@ def test_a_lock_that_cannot_be_read_counts_until_its_lease(
 ) -> None:
     store = object_of(cloud)
     store.write(me(), "0")
-    cloud._storage._storage._store.write_bytes(f"{cloud.bucket}/{store._key}", b"{}")
+    damaged = json.dumps({**me().to_dict(), "started_at": "0001-01-01T00:00:00+01:00"})
+    cloud._storage._storage._store.write_bytes(f"{cloud.bucket}/{store._key}", damaged.encode())
     assert "another process" in refusal(locks).message
 
     owner = me()
