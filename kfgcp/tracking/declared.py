@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -103,6 +104,25 @@ def select(project: Project, env: str | None, names: Sequence[str]) -> Selection
     for name in unique_pipelines:
         named_pipelines.check_environment(project.pipeline(name), environment)
     return Selection(environment, tuple(names), unique_pipelines, tuple(schedules))
+
+
+def require_project_name(project: Project, env: Environment) -> None:
+    """Check that kfgcp.toml names the project, when it is deployed to a service.
+
+    The name is in the marker of each schedule. With the name of the folder, a checkout in another
+    folder would be another project, and its schedules would run beside the first ones.
+
+    Raises:
+        ConfigError: the name is missing.
+    """
+    if project.has_own_name or runs_here(env.backend):
+        return
+    where = project.file.name if project.file is not None else "kfgcp.toml"
+    raise ConfigError(
+        f"{where} does not name the project, and the environment '{env.name}' marks what is"
+        " deployed with this name.",
+        hint=f"Add this line to its table [project]: name = {json.dumps(project.name)}",
+    )
 
 
 def _raise_invalid(project: Project, names: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from kfgcp.backends.versions import (
 )
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.plan.changes import PlannedChange
+from kfgcp.deploy.plan.foreign import foreign_notes
 from kfgcp.deploy.plan.pipelines import (
     LivePipeline,
     PipelinePlan,
@@ -49,6 +50,7 @@ from kfgcp.tracking.declared import (
     build_schedule,
     load_pipelines,
     registered_spec,
+    require_project_name,
     select,
     unknown_name,
 )
@@ -99,7 +101,8 @@ class Planner:
         destroys: whether all schedules of the project are deleted.
 
     Raises:
-        ConfigError: there is no such environment, or a table of kfgcp.toml is not valid.
+        ConfigError: there is no such environment, kfgcp.toml does not name the project, or a table
+            of it is not valid.
     """
 
     def __init__(
@@ -113,8 +116,9 @@ class Planner:
         self._workspace = workspace
         self._project = workspace.project
         self._destroys = destroys
+        environment = self._project.env(env)
+        require_project_name(self._project, environment)
         if destroys:
-            environment = self._project.env(env)
             self.selection = Selection(environment, tuple(names), (), ())
         else:
             self.selection = select(self._project, env, names)
@@ -135,7 +139,8 @@ class Planner:
                 self._loaded = load_pipelines(self._project, self.selection)
             for name, pushes in self._pushes_by_name().items():
                 reader.start_pipeline(name, pushes)
-            live = our_schedules(reader.schedules(), self._project.name)
+            all_live = reader.schedules()
+            live = our_schedules(all_live, self._project.name)
             removable = self._removable(live)
             pipeline_names: Sequence[str] = ()
             if self._start_other_pipelines(reader, registry, live, removable):
@@ -152,8 +157,14 @@ class Planner:
                 live=live,
                 removable=removable,
                 pipeline_names=pipeline_names,
+                notes=self._foreign_notes(all_live),
             )
         return comparison.draft()
+
+    def _foreign_notes(self, live: Sequence[LiveSchedule]) -> list[str]:
+        selection = self.selection
+        names = {schedule.name for schedule in selection.schedules}
+        return foreign_notes(live, self._project.name, selection.env.name, selection.takes, names)
 
     def _open_registry(self) -> SupportsVersions | None:
         """Return the registry of the environment, None when it has none and needs none.

@@ -33,7 +33,8 @@ MOST_WRITES = 24
 
 def write_version(home: Path, service: StandIn, text: str, hour: int) -> None:
     write_pipeline(home, "churn", text)
-    tables = [service.toml("dev"), '[pipeline.churn]\nsource = "churn.yaml"\nenvs = ["dev"]']
+    tables = ['[project]\nname = "shop"', service.toml("dev")]
+    tables.append('[pipeline.churn]\nsource = "churn.yaml"\nenvs = ["dev"]')
     tables.append('tags = ["main"]\n')
     for name in ("one", "two"):
         tables.append(f'[schedule.{name}]\npipeline = "churn"\nenv = "dev"')
@@ -85,7 +86,7 @@ def test_of_two_applies_at_once_one_stops_and_names_the_other(
 
         assert refused.code == 5
         error, _ = refused.err.splitlines()
-        assert error.startswith("error: Another apply changes the schedules of project now: ")
+        assert error.startswith("error: Another apply changes the schedules of shop now: ")
         assert f"process {os.getpid()}" in error
         assert pushes == []
         assert command(*APPLY).code == 0
