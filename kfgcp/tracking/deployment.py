@@ -29,7 +29,8 @@ from kfgcp.deploy.schedules.converge import Clock
 from kfgcp.deploy.schedules.on_service import Services
 from kfgcp.errors import CheckFailed, UsageError
 from kfgcp.tracking.open_project import OpenProject
-from kfgcp.tracking.planning import Draft, Planner
+from kfgcp.tracking.plan_comparison import Draft
+from kfgcp.tracking.planning import Planner
 
 
 def make_plan(

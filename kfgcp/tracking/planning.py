@@ -4,91 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from typing import Final
 
 from kfgcp.backends.base import SupportsRefresh, capability
-from kfgcp.backends.schedules import (
-    DesiredSchedule,
-    FindsOtherSchedulers,
-    LiveSchedule,
-    SupportsSchedules,
-)
-from kfgcp.backends.versions import (
-    ChecksUploads,
-    NamesPipelines,
-    RegisteredVersion,
-    SupportsVersions,
-)
-from kfgcp.config_schedules import ProjectSchedule
-from kfgcp.deploy.plan.changes import PlannedChange
+from kfgcp.backends.schedules import LiveSchedule, SupportsSchedules
+from kfgcp.backends.versions import NamesPipelines, SupportsVersions
 from kfgcp.deploy.plan.foreign import foreign_notes
-from kfgcp.deploy.plan.pipelines import (
-    LivePipeline,
-    PipelinePlan,
-    is_pending,
-    plan_pipeline,
-)
-from kfgcp.deploy.plan.read import PipelineReading, RegistryAfterPush, ServiceReader
-from kfgcp.deploy.plan.schedules import (
-    SchedulePlan,
-    our_schedules,
-    pipeline_of,
-    plan_deletion,
-    plan_schedule,
-)
-from kfgcp.deploy.plan.use_tags import TagMove, move_of
-from kfgcp.deploy.versions.names import parse_version_name
+from kfgcp.deploy.plan.read import ServiceReader
+from kfgcp.deploy.plan.schedules import our_schedules, pipeline_of
 from kfgcp.deploy.versions.push import Push
-from kfgcp.deploy.versions.resolve import check_digits, find_version, read_spec
-from kfgcp.errors import BackendError, ConfigError, KfgcpError, SpecError, Unsupported, UsageError
-from kfgcp.spec.diff import diff
-from kfgcp.spec.load import Spec, from_text
-from kfgcp.tracking import changes
+from kfgcp.errors import BackendError, ConfigError, KfgcpError, Unsupported
 from kfgcp.tracking.declared import (
     LoadedPipeline,
     Selection,
-    build_schedule,
     load_pipelines,
-    registered_spec,
     require_project_name,
     select,
-    unknown_name,
 )
 from kfgcp.tracking.open_project import OpenProject
+from kfgcp.tracking.plan_comparison import Comparison, Draft
 from kfgcp.tracking.registries import open_registry
 
-_NO_SCHEDULES_HINT = "Choose another environment, or remove its schedules from kfgcp.toml."
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """Everything that a plan consists of, for `apply`.
-
-    Attributes:
-        selection: what belongs to the environment.
-        pipelines: what happens to each pipeline.
-        schedules: what happens to each schedule.
-        notes: what to know, a line for each.
-        entries: name of a pipeline in the registry -> its versions, as they were read.
-        registry: the registry, None when the environment has none.
-        service: the schedules of the service, None when it has none.
-    """
-
-    selection: Selection
-    pipelines: tuple[PipelinePlan, ...]
-    schedules: tuple[SchedulePlan, ...]
-    notes: tuple[str, ...]
-    entries: Mapping[str, tuple[RegisteredVersion, ...]]
-    registry: SupportsVersions | None
-    service: SupportsSchedules | None
-
-    @property
-    def changes(self) -> tuple[PlannedChange, ...]:
-        """What is written, pipelines first."""
-        planned = [plan.change for plan in self.pipelines] + [
-            plan.change for plan in self.schedules
-        ]
-        return tuple(change for change in planned if change is not None)
+_NO_SCHEDULES_HINT: Final = "Choose another environment, or remove its schedules from kfgcp.toml."
 
 
 class Planner:
@@ -147,7 +84,7 @@ class Planner:
                 pipeline_names = reader.pipeline_names()
             else:
                 registry = None
-            comparison = _Comparison(
+            comparison = Comparison(
                 workspace=self._workspace,
                 selection=self.selection,
                 loaded=self._loaded,
@@ -187,14 +124,16 @@ class Planner:
         """Start to read the pipelines of schedules that are deleted, for their tags.
 
         Returns:
-            Whether the environment has a registry. A plan that only deletes needs none.
+            Whether the environment has a registry that can be read. A plan that only deletes needs
+            none.
 
         Raises:
             ConfigError: a pipeline needs a registry, and the environment has none.
+            BackendError: a pipeline needs the registry, and it cannot be read.
         """
         try:
             known = reader.pipeline_names()
-        except ConfigError:
+        except (ConfigError, BackendError):
             if self.selection.pipelines or self.selection.schedules:
                 raise
             return False
@@ -270,241 +209,3 @@ def _pipeline_of(live: LiveSchedule, registry: SupportsVersions | None) -> str:
     if isinstance(registry, NamesPipelines) and isinstance(entry, str):
         return registry.pipeline_of(entry)
     return pipeline_of(live)
-
-
-@dataclass(slots=True)
-class _Comparison:
-    """Compares what is declared with what was read."""
-
-    workspace: OpenProject
-    selection: Selection
-    loaded: Mapping[str, LoadedPipeline]
-    registry: SupportsVersions | None
-    service: SupportsSchedules | None
-    readings: Mapping[str, PipelineReading]
-    live: Mapping[str, tuple[LiveSchedule, ...]]
-    removable: Set[str]
-    pipeline_names: Sequence[str]
-    entries: dict[str, tuple[RegisteredVersion, ...]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    has_tags: bool = True
-
-    def draft(self) -> Draft:
-        self._check_names()
-        for pipeline in self.loaded.values():
-            self.notes += pipeline.notes
-        pipelines = self._plan_pipelines()
-        self._check_registry(pipelines)
-        schedules = [self._plan_schedule(schedule) for schedule in self.selection.schedules]
-        schedules += self._plan_deletions()
-        self._note_other_schedulers(schedules)
-        return Draft(
-            self.selection,
-            tuple(pipelines),
-            tuple(schedules),
-            tuple(dict.fromkeys(self.notes)),
-            {name: reading.entries for name, reading in self.readings.items()},
-            self.registry,
-            self.service,
-        )
-
-    def _check_names(self) -> None:
-        project = self.workspace.project
-        schedule_names = [schedule.name for schedule in self.selection.schedules]
-        for name in self.selection.names:
-            is_declared = name in self.selection.pipelines or name in schedule_names
-            if not is_declared and name not in self.removable:
-                raise unknown_name(project, self.selection, name)
-
-    # -- pipelines
-
-    def _plan_pipelines(self) -> list[PipelinePlan]:
-        for name, reading in self.readings.items():
-            self.entries[name] = reading.entries
-        plans: list[PipelinePlan] = []
-        positions: dict[str, int] = {}
-        for pipeline in self.loaded.values():
-            desired = pipeline.desired
-            if desired is None:
-                continue
-            registry_name = pipeline.spec.name
-            position = positions.get(registry_name, 0)
-            positions[registry_name] = position + 1
-            live = LivePipeline(None, has_text=False)
-            if registry_name in self.readings:
-                live = self.readings[registry_name].live[position]
-            live = self._with_earlier_push(desired.push, live)
-            before = self.entries.get(registry_name, ())
-            plan = plan_pipeline(
-                self.selection.env.name, desired, live, before, _describe_difference
-            )
-            self.entries[registry_name] = plan.entries
-            plans.append(plan)
-        return plans
-
-    def _with_earlier_push(self, push: Push, live: LivePipeline) -> LivePipeline:
-        """Return what the registry has after the pushes of other tables with the same name."""
-        for entry in self.entries.get(push.upload.pipeline, ()):
-            if is_pending(entry) and entry.has_text(push.upload.text_digest):
-                return LivePipeline(entry, has_text=True)
-            if live.entry is not None and entry.ref == live.entry.ref:
-                # An earlier table may have moved tags.
-                return replace(live, entry=entry)
-        return live
-
-    def _check_registry(self, pipelines: Sequence[PipelinePlan]) -> None:
-        """Check that the registry can have the pipelines and tags, and note when it has no tags.
-
-        Raises:
-            UsageError: the registry cannot have a pipeline.
-            Unsupported: a pipeline has tags, and the registry has none.
-        """
-        if self.registry is None:
-            return
-        for plan in pipelines:
-            push = plan.desired.push
-            if is_pending(plan.entry) and isinstance(self.registry, ChecksUploads):
-                self.registry.check_upload(push.upload)
-            if plan.change is not None and push.tags:
-                self.registry.require_tags(push.tags)
-        if not self.selection.schedules and not self.live:
-            return
-        try:
-            self.registry.require_tags()
-        except Unsupported as error:
-            self.has_tags = False
-            self.notes.append(f"Versions of schedules get no tag use-SCHEDULE: {error.message}")
-
-    # -- schedules
-
-    def _plan_schedule(self, schedule: ProjectSchedule) -> SchedulePlan:
-        if self.service is None:
-            raise ValueError("a plan with schedules has a service")
-        entry, desired = self._desired(schedule)
-        fields = self.service.fields_of(desired)
-        live = self.live.get(schedule.name, ())
-        move = self._move(schedule.name, entry)
-        change = plan_schedule(self.selection.env.name, desired, fields, live, move)
-        pipeline = schedule.pipeline.partition("@")[0]
-        return SchedulePlan(schedule.name, pipeline, desired, fields, entry, live, move, change)
-
-    def _desired(self, schedule: ProjectSchedule) -> tuple[RegisteredVersion, DesiredSchedule]:
-        name, is_version, version = schedule.pipeline.partition("@")
-        pipeline = self.loaded[name]
-        project = self.workspace.project
-        env = self.selection.env.name
-        if not is_version:
-            entry = self._pushed_entry(pipeline)
-            spec = registered_spec(env, entry, pipeline)
-        else:
-            try:
-                entry, spec = self._find_version(f"{pipeline.spec.name}@{version}", pipeline)
-            except UsageError as error:
-                message = f"{schedule.origin}: {error.message}"
-                raise ConfigError(message, hint=error.hint) from None
-        labels = self.selection.env.get("labels") or {}
-        return entry, build_schedule(project, schedule, spec, labels)
-
-    def _pushed_entry(self, pipeline: LoadedPipeline) -> RegisteredVersion:
-        """Return the entry of a pipeline that the plan pushes, as it is afterwards."""
-        if pipeline.desired is None:
-            raise ValueError("the pipeline of a schedule is pushed")
-        upload = pipeline.desired.push.upload
-        # The newest entry of a version is the current one, see `find_version`.
-        for entry in self.entries[upload.pipeline]:
-            if entry.has_version(upload.version):
-                return entry
-        raise ValueError("a pushed pipeline has an entry")
-
-    def _find_version(self, name: str, pipeline: LoadedPipeline) -> tuple[RegisteredVersion, Spec]:
-        """Return the entry that a name means after the pushes, and its pipeline.
-
-        The pipeline of an entry that is not the one of the file is read from the registry.
-        """
-        if self.registry is None:
-            raise ValueError("a plan with schedules has a registry")
-        env = self.selection.env.name
-        after_push = RegistryAfterPush(
-            self.registry.registry, self.registry, self.pipeline_names, self.entries, self._pushes()
-        )
-        version_name = parse_version_name(name)
-        entry = find_version(after_push, version_name, env)
-        for other in self.loaded.values():
-            if other.desired is None or other.spec.name != entry.pipeline:
-                continue
-            upload = other.desired.push.upload
-            if entry.has_version(upload.version) and entry.has_text(upload.text_digest):
-                return entry, replace(registered_spec(env, entry, other), entry=pipeline.spec.entry)
-        spec = read_spec(after_push, entry, name, self._recorded_versions)
-        check_digits(version_name, spec)
-        if spec.registered is not None:
-            spec = replace(spec, registered=replace(spec.registered, env=env))
-        return entry, replace(spec, entry=pipeline.spec.entry)
-
-    def _pushes(self) -> dict[str, Push]:
-        pushes: dict[str, Push] = {}
-        for pipeline in self.loaded.values():
-            if pipeline.desired is not None:
-                pushes[pipeline.desired.push.upload.text_digest] = pipeline.desired.push
-        return pushes
-
-    def _recorded_versions(self, prefix: str) -> Sequence[str]:
-        store = self.workspace.recorded_store
-        return store.versions(prefix) if store is not None else ()
-
-    def _note_other_schedulers(self, schedules: Sequence[SchedulePlan]) -> None:
-        """Note what else starts the pipelines of new schedules.
-
-        It is looked up only before a schedule is created, so other plans need no request for it.
-        """
-        new_pipelines = set()
-        for plan in schedules:
-            if plan.desired is not None and not plan.live:
-                new_pipelines.add(plan.desired.request.spec.name)
-        env = self.selection.env.name
-        finder = capability(self.workspace.backend(env), FindsOtherSchedulers)
-        if finder is None or not new_pipelines:
-            return
-        try:
-            others = finder.find_other_schedulers()
-        except BackendError as error:
-            self.notes.append(f"Other schedulers of the pipelines are not known: {error.message}")
-            return
-        for other in others:
-            if other.pipeline in new_pipelines:
-                self.notes.append(
-                    f"{other.title[:1].upper()}{other.title[1:]} starts {other.pipeline} too"
-                    f" ({other.due}). Remove it, so that no due time starts two runs."
-                )
-
-    # -- schedules that kfgcp.toml does not have
-
-    def _plan_deletions(self) -> list[SchedulePlan]:
-        plans: list[SchedulePlan] = []
-        for name in sorted(self.removable):
-            if not self.selection.takes(name):
-                continue
-            live = self.live[name]
-            move = self._move(name, None)
-            change = plan_deletion(self.selection.env.name, name, live, move)
-            plans.append(SchedulePlan(name, "", None, {}, None, live, move, change))
-        return plans
-
-    def _move(self, schedule: str, target: RegisteredVersion | None) -> TagMove | None:
-        return move_of(schedule, target, self.entries) if self.has_tags else None
-
-
-def _describe_difference(text: str, push: Push) -> Sequence[str]:
-    """Return the lines for the difference between a text of the registry and a pipeline."""
-    try:
-        before = from_text(text, push.upload.pipeline)
-    except SpecError:
-        # Another client may have added something that is not a pipeline.
-        return ()
-    differences = diff(
-        before.pipeline_spec,
-        push.sent.pipeline_spec,
-        before.platform_spec,
-        push.sent.platform_spec,
-    )
-    return [line.rstrip() for _, line in changes.format_tree(differences)]

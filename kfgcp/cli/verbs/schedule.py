@@ -42,8 +42,8 @@ def command() -> None:
 def list_(workspace: Workspace, env: str | None, as_json: bool) -> None:
     """Show the schedules of kfgcp.toml with their next due times.
 
-    For schedules on a service, LIVE says what the service has: enabled, paused, missing, or changed
-    by hand.
+    LIVE says what the service has: enabled or paused, and whether it was changed by hand. It is
+    empty when the service does not have the schedule, and on this machine.
     """
     schedules = workspace.schedules.list(env)
     if as_json:
