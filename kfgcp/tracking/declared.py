@@ -148,10 +148,21 @@ def unknown_name(project: Project, selection: Selection, name: str) -> UsageErro
                 f" '{other}'.",
                 hint=f"Name this environment: --env {other}",
             )
+        if not runs_here(selection.env.backend):
+            return UsageError(
+                f"The environment '{other}' has no schedule '{name}' of this project, so there is"
+                " nothing to delete.",
+                hint=f"See its schedules: kfgcp schedule list --env {other}",
+            )
         return UsageError(
             f"The environment '{other}' is on this machine, so its schedule '{name}' is not"
             " deployed.",
             hint="Start its due runs with: kfgcp schedule tick",
+        )
+    if name in project.pipelines:
+        return UsageError(
+            f"'{name}' is a pipeline, and only schedules are deleted.",
+            hint=f"Name a schedule: kfgcp schedule list --env {selection.env.name}",
         )
     names = sorted(project.pipelines.keys() | project.schedules.keys())
     return ConfigError(

@@ -121,7 +121,9 @@ class Planner:
         live: Mapping[str, tuple[LiveSchedule, ...]],
         removable: Set[str],
     ) -> bool:
-        """Start to read the pipelines of schedules that are deleted, for their tags.
+        """Start to read the pipelines of live schedules, for their tags.
+
+        A schedule that is deleted or moves to another pipeline leaves its tag there.
 
         Returns:
             Whether the environment has a registry that can be read. A plan that only deletes needs
@@ -139,7 +141,8 @@ class Planner:
             return False
         started = self._pushes_by_name().keys()
         names: set[str] = set()
-        for schedule in removable:
+        declared = {schedule.name for schedule in self.selection.schedules}
+        for schedule in live.keys() & (declared | removable):
             names |= {_pipeline_of(item, registry) for item in live[schedule]}
         for name in sorted(names - started):
             if name in known:
