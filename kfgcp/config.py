@@ -140,6 +140,8 @@ class Project:
         invalid_pipelines: name -> error, for the tables [pipeline.X] that are not valid.
         schedules: name -> schedule, for the valid tables [schedule.X].
         invalid_schedules: name -> error, for the tables [schedule.X] that are not valid.
+        has_own_name: whether kfgcp.toml names the project. Otherwise its name is that of its
+            folder, which can be another one on each machine.
     """
 
     name: str
@@ -159,6 +161,7 @@ class Project:
     invalid_pipelines: Mapping[str, ConfigError] = field(default_factory=dict)
     schedules: Mapping[str, ProjectSchedule] = field(default_factory=dict)
     invalid_schedules: Mapping[str, ConfigError] = field(default_factory=dict)
+    has_own_name: bool = False
 
     def env(self, name: str | None = None) -> Environment:
         """Return the environment with this name, or the default one.
@@ -281,6 +284,7 @@ def load(
         invalid_pipelines=invalid_pipelines,
         schedules=schedules,
         invalid_schedules=invalid_schedules,
+        has_own_name="name" in tables.project,
     )
 
 

@@ -56,6 +56,7 @@ class ProjectSchedule:
         paused: it starts nothing.
         origin: the table, for messages: `kfgcp.toml [schedule.churn-daily]`.
         folder: the folder of kfgcp.toml.
+        every: its interval as kfgcp.toml has it, `6h`; None with a cron expression.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ProjectSchedule:
     paused: bool
     origin: str
     folder: Path
+    every: str | None = None
 
     @property
     def timetable(self) -> Timetable:
@@ -140,6 +142,7 @@ def read_schedule(
         paused=table.get("paused", False),
         origin=where,
         folder=folder,
+        every=table.get("every"),
     )
 
 

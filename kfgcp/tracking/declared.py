@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -105,6 +106,25 @@ def select(project: Project, env: str | None, names: Sequence[str]) -> Selection
     return Selection(environment, tuple(names), unique_pipelines, tuple(schedules))
 
 
+def require_project_name(project: Project, env: Environment) -> None:
+    """Check that kfgcp.toml names the project, when it is deployed to a service.
+
+    The name is in the marker of each schedule. With the name of the folder, a checkout in another
+    folder would be another project, and its schedules would run beside the first ones.
+
+    Raises:
+        ConfigError: the name is missing.
+    """
+    if project.has_own_name or runs_here(env.backend):
+        return
+    where = project.file.name if project.file is not None else "kfgcp.toml"
+    raise ConfigError(
+        f"{where} does not name the project, and the environment '{env.name}' marks what is"
+        " deployed with this name.",
+        hint=f"Add this line to its table [project]: name = {json.dumps(project.name)}",
+    )
+
+
 def _raise_invalid(project: Project, names: Sequence[str]) -> None:
     """Raise the error of a table that is not valid.
 
@@ -128,10 +148,21 @@ def unknown_name(project: Project, selection: Selection, name: str) -> UsageErro
                 f" '{other}'.",
                 hint=f"Name this environment: --env {other}",
             )
+        if not runs_here(selection.env.backend):
+            return UsageError(
+                f"The environment '{other}' has no schedule '{name}' of this project, so there is"
+                " nothing to delete.",
+                hint=f"See its schedules: kfgcp schedule list --env {other}",
+            )
         return UsageError(
             f"The environment '{other}' is on this machine, so its schedule '{name}' is not"
             " deployed.",
             hint="Start its due runs with: kfgcp schedule tick",
+        )
+    if name in project.pipelines:
+        return UsageError(
+            f"'{name}' is a pipeline, and only schedules are deleted.",
+            hint=f"Name a schedule: kfgcp schedule list --env {selection.env.name}",
         )
     names = sorted(project.pipelines.keys() | project.schedules.keys())
     return ConfigError(

@@ -13,6 +13,7 @@ from kfgcp.backends.locks import HeldLock, LockOwner, SupportsLock
 from kfgcp.backends.registry import runs_here
 from kfgcp.backends.schedules import SupportsSchedules
 from kfgcp.deploy.plan.apply import Writer
+from kfgcp.deploy.plan.commands import plan_command
 from kfgcp.deploy.plan.fingerprint import (
     Fingerprint,
     describe_moves,
@@ -28,8 +29,9 @@ from kfgcp.deploy.plan.steady_clock import SteadyClock
 from kfgcp.deploy.schedules.converge import Clock
 from kfgcp.deploy.schedules.on_service import Services
 from kfgcp.errors import CheckFailed, UsageError
+from kfgcp.model import JsonValue
 from kfgcp.tracking.open_project import OpenProject
-from kfgcp.tracking.plan_comparison import Draft
+from kfgcp.tracking.plan_comparison import Draft, place_of
 from kfgcp.tracking.planning import Planner
 
 
@@ -64,17 +66,27 @@ def make_plan_of_file(workspace: OpenProject, file: Path) -> Plan:
 
     Raises:
         UsageError: the file is not a plan of this project.
-        CheckFailed: kfgcp.toml, a pipeline or a service has changed since the plan was made.
+        CheckFailed: kfgcp.toml, a pipeline or a service has changed since the plan was made, or
+            the file was changed.
     """
     saved = read_plan(file)
     project = workspace.project
     if saved.project != project.name:
         raise UsageError(
             f"{file} is a plan of the project '{saved.project}', and this is '{project.name}'.",
-            hint=f"Make a new plan: kfgcp plan --out {file}",
+            hint=f"Make a new plan: {plan_command(saved.env, saved.names, file)}",
         )
-    plan = make_plan(workspace, saved.names, saved.env)
-    _refuse_moved(saved.fingerprint, plan.fingerprint, plan.env)
+    env = project.env(saved.env).name
+    # Another service may not even have the objects that the plan is about.
+    if saved.fingerprint.services.get("place", "") != place_of(workspace, env):
+        raise _out_of_date([f"the place of {env}"], env, saved.names)
+    plan = make_plan(workspace, saved.names, env)
+    _refuse_moved(saved.fingerprint, plan.fingerprint, plan)
+    if saved.changes != plan.to_dict()["changes"]:
+        raise CheckFailed(
+            f"{file} shows other changes than kfgcp would write now. Nothing was written.",
+            hint=f"Make a new plan: {plan_command(saved.env, saved.names, file)}",
+        )
     return plan
 
 
@@ -117,12 +129,12 @@ def _to_plan(
         names=draft.selection.names,
         changes=draft.changes,
         notes=draft.notes,
-        fingerprint=_fingerprint(draft),
+        fingerprint=_fingerprint(workspace, draft),
         apply_with=apply_with,
     )
 
 
-def _fingerprint(draft: Draft) -> Fingerprint:
+def _fingerprint(workspace: OpenProject, draft: Draft) -> Fingerprint:
     versions = {name: versions_text(entries) for name, entries in draft.entries.items()}
     live = {plan.name: live_text(plan.live) for plan in draft.schedules}
     updated = {}
@@ -130,7 +142,11 @@ def _fingerprint(draft: Draft) -> Fingerprint:
         times = [item.updated_at.isoformat() for item in schedule.live]
         if times:
             updated[schedule.name] = max(times)
+    services = {"place": place_of(workspace, draft.selection.env.name)}
+    if draft.registry is not None:
+        services["registry"] = draft.registry.registry
     return Fingerprint(
+        services=services,
         pipelines={plan.desired.name: pipeline_text(plan) for plan in draft.pipelines},
         declared={plan.name: _declared_text(plan) for plan in draft.schedules},
         versions=versions,
@@ -143,7 +159,13 @@ def _declared_text(plan: SchedulePlan) -> str:
     """Return the value of a schedule of kfgcp.toml in a fingerprint."""
     if plan.desired is None:
         return "deleted"
-    return applied_digest(plan.fields, paused=plan.desired.paused)
+    desired = plan.desired
+    # A service may keep these two elsewhere than in its properties, or not at all.
+    behaviour: dict[str, JsonValue] = {
+        "catch_up of kfgcp.toml": desired.catch_up,
+        "max_active of kfgcp.toml": desired.max_active,
+    }
+    return applied_digest({**plan.fields, **behaviour}, paused=desired.paused)
 
 
 def _apply(
@@ -159,7 +181,7 @@ def _apply(
     with hold_lock(workspace, plan.env) as lock:
         draft = planner.draft()
         if is_fixed:
-            _refuse_moved(plan.fingerprint, _fingerprint(draft), plan.env)
+            _refuse_moved(plan.fingerprint, _fingerprint(workspace, draft), plan)
         writer = Writer(
             env=plan.env,
             project=workspace.project.name,
@@ -182,17 +204,20 @@ def hold_lock(workspace: OpenProject, env: str) -> AbstractContextManager[HeldLo
     return FolderLock(project.home).hold_lock(f"{project.name} {env}", owner)
 
 
-def _refuse_moved(before: Fingerprint, now: Fingerprint, env: str) -> None:
+def _refuse_moved(before: Fingerprint, now: Fingerprint, plan: Plan) -> None:
     """Refuse a plan that is out of date.
 
     Raises:
         CheckFailed: the message names what has changed.
     """
-    moves = describe_moves(before, now, env)
-    if not moves:
-        return
-    raise CheckFailed(
+    moves = describe_moves(before, now, plan.env)
+    if moves:
+        raise _out_of_date(moves, plan.env, plan.names)
+
+
+def _out_of_date(moves: Sequence[str], env: str, names: Sequence[str]) -> CheckFailed:
+    return CheckFailed(
         f"The plan is out of date. Changed since it was made: {', '.join(moves)}. Nothing was"
         " written.",
-        hint=f"Make a new plan: kfgcp plan --env {env}",
+        hint=f"Make a new plan: {plan_command(env, names)}",
     )

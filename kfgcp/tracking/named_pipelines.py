@@ -21,7 +21,7 @@ from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec, load
 from kfgcp.spec.source import display_path
 
-EXAMPLE_TIME: Final = "2026-03-01T06:00:00+01:00"
+EXAMPLE_TIME: Final = "2026-03-01T06:00:00Z"
 """A due time as a schedule gives it to `time_param`."""
 
 

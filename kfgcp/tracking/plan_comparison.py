@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from kfgcp.backends.base import capability
+from kfgcp.backends.base import SupportsRefresh, capability
 from kfgcp.backends.schedules import (
     DesiredSchedule,
     FindsOtherSchedulers,
@@ -18,7 +18,7 @@ from kfgcp.deploy.plan.changes import PlannedChange
 from kfgcp.deploy.plan.pipelines import LivePipeline, PipelinePlan, is_pending, plan_pipeline
 from kfgcp.deploy.plan.read import PipelineReading, RegistryAfterPush
 from kfgcp.deploy.plan.schedules import SchedulePlan, plan_deletion, plan_schedule
-from kfgcp.deploy.plan.use_tags import TagMove, move_of
+from kfgcp.deploy.plan.use_tags import TagMove, move_of, use_tag
 from kfgcp.deploy.versions.names import parse_version_name
 from kfgcp.deploy.versions.push import Push
 from kfgcp.deploy.versions.resolve import check_digits, find_version, read_spec
@@ -306,7 +306,17 @@ class Comparison:
         return plans
 
     def _move(self, schedule: str, target: RegisteredVersion | None) -> TagMove | None:
-        return move_of(schedule, target, self.entries) if self.has_tags else None
+        if not self.has_tags:
+            return None
+        place = place_of(self.workspace, self.selection.env.name)
+        tag = use_tag(schedule, self.workspace.project.name, place)
+        return move_of(tag, target, self.entries)
+
+
+def place_of(workspace: OpenProject, env: str) -> str:
+    """Return where the runs of an environment are, "" on this machine."""
+    runs = capability(workspace.backend(env), SupportsRefresh)
+    return "" if runs is None else runs.place
 
 
 def _describe_difference(text: str, push: Push) -> Sequence[str]:

@@ -9,11 +9,18 @@ from typing import Final
 from kfgcp.backends.base import SupportsRefresh, capability
 from kfgcp.backends.schedules import LiveSchedule, SupportsSchedules
 from kfgcp.backends.versions import NamesPipelines, SupportsVersions
+from kfgcp.deploy.plan.foreign import foreign_notes
 from kfgcp.deploy.plan.read import ServiceReader
 from kfgcp.deploy.plan.schedules import our_schedules, pipeline_of
 from kfgcp.deploy.versions.push import Push
 from kfgcp.errors import BackendError, ConfigError, KfgcpError, Unsupported
-from kfgcp.tracking.declared import LoadedPipeline, Selection, load_pipelines, select
+from kfgcp.tracking.declared import (
+    LoadedPipeline,
+    Selection,
+    load_pipelines,
+    require_project_name,
+    select,
+)
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.plan_comparison import Comparison, Draft
 from kfgcp.tracking.registries import open_registry
@@ -31,7 +38,8 @@ class Planner:
         destroys: whether all schedules of the project are deleted.
 
     Raises:
-        ConfigError: there is no such environment, or a table of kfgcp.toml is not valid.
+        ConfigError: there is no such environment, kfgcp.toml does not name the project, or a table
+            of it is not valid.
     """
 
     def __init__(
@@ -45,8 +53,9 @@ class Planner:
         self._workspace = workspace
         self._project = workspace.project
         self._destroys = destroys
+        environment = self._project.env(env)
+        require_project_name(self._project, environment)
         if destroys:
-            environment = self._project.env(env)
             self.selection = Selection(environment, tuple(names), (), ())
         else:
             self.selection = select(self._project, env, names)
@@ -67,7 +76,8 @@ class Planner:
                 self._loaded = load_pipelines(self._project, self.selection)
             for name, pushes in self._pushes_by_name().items():
                 reader.start_pipeline(name, pushes)
-            live = our_schedules(reader.schedules(), self._project.name)
+            all_live = reader.schedules()
+            live = our_schedules(all_live, self._project.name)
             removable = self._removable(live)
             pipeline_names: Sequence[str] = ()
             if self._start_other_pipelines(reader, registry, live, removable):
@@ -84,8 +94,14 @@ class Planner:
                 live=live,
                 removable=removable,
                 pipeline_names=pipeline_names,
+                notes=self._foreign_notes(all_live),
             )
         return comparison.draft()
+
+    def _foreign_notes(self, live: Sequence[LiveSchedule]) -> list[str]:
+        selection = self.selection
+        names = {schedule.name for schedule in selection.schedules}
+        return foreign_notes(live, self._project.name, selection.env.name, selection.takes, names)
 
     def _open_registry(self) -> SupportsVersions | None:
         """Return the registry of the environment, None when it has none and needs none.
@@ -105,7 +121,9 @@ class Planner:
         live: Mapping[str, tuple[LiveSchedule, ...]],
         removable: Set[str],
     ) -> bool:
-        """Start to read the pipelines of schedules that are deleted, for their tags.
+        """Start to read the pipelines of live schedules, for their tags.
+
+        A schedule that is deleted or moves to another pipeline leaves its tag there.
 
         Returns:
             Whether the environment has a registry that can be read. A plan that only deletes needs
@@ -123,7 +141,8 @@ class Planner:
             return False
         started = self._pushes_by_name().keys()
         names: set[str] = set()
-        for schedule in removable:
+        declared = {schedule.name for schedule in self.selection.schedules}
+        for schedule in live.keys() & (declared | removable):
             names |= {_pipeline_of(item, registry) for item in live[schedule]}
         for name in sorted(names - started):
             if name in known:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kfgcp.config_schedules import ProjectSchedule
-from kfgcp.cron import load_zone
-from kfgcp.deploy.schedules.labels import run_labels, schedule_labels
+from kfgcp.deploy.schedules.labels import due_text, run_labels, schedule_labels
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
@@ -36,7 +35,7 @@ class ScheduleRuns:
     def start(self, schedule: ProjectSchedule, due: datetime) -> str:
         """Start the run of a due time, and return its id.
 
-        The parameter `time_param` is the due time as RFC 3339 text, in the zone of the schedule.
+        The parameter `time_param` is the due time in UTC, see `due_text`.
         """
         labels = run_labels(self._workspace.project.name, schedule.name, due)
         return self._start(schedule, self._load(schedule, ""), due, labels)
@@ -44,7 +43,7 @@ class ScheduleRuns:
     def start_now(self, schedule: ProjectSchedule, now: datetime, version: str) -> str:
         """Start a run that is not for a due time, and return its id.
 
-        The parameter `time_param` is the time of now, in the zone of the schedule.
+        The parameter `time_param` is the time of now in UTC.
         """
         labels = schedule_labels(self._workspace.project.name, schedule.name)
         return self._start(schedule, self._load(schedule, version), now, labels)
@@ -54,8 +53,7 @@ class ScheduleRuns:
     ) -> str:
         params = named_pipelines.schedule_values(spec, schedule)
         if schedule.time_param is not None:
-            zone = load_zone(schedule.time_zone)
-            params[schedule.time_param] = time.astimezone(zone).isoformat(timespec="seconds")
+            params[schedule.time_param] = due_text(time)
         options = RunOptions(env=schedule.env, labels=labels)
         backend, request = submit.prepare(self._workspace, spec, params, options)
         return submit.start(self._workspace, backend, request).run_id

@@ -8,6 +8,7 @@ import click
 
 from kfgcp.cli import options, output
 from kfgcp.cli.verbs.plan import print_plan
+from kfgcp.deploy.plan.commands import file_argument
 from kfgcp.deploy.plan.plan import Applied, ApplyStep
 from kfgcp.errors import UsageError
 from kfgcp.workspace import Workspace
@@ -36,7 +37,8 @@ def command(
     if file is not None:
         if env is not None:
             raise UsageError(
-                "A plan in a file has its environment.", hint=f"Leave out --env: kfgcp apply {file}"
+                "A plan in a file has its environment.",
+                hint=f"Leave out --env: kfgcp apply {file_argument(file)}",
             )
         print_result(workspace.plan_of_file(file).apply(print_step), as_json)
         return

@@ -9,6 +9,7 @@ import click
 
 from kfgcp.cli import options, output
 from kfgcp.deploy.plan.changes import PlanAction
+from kfgcp.deploy.plan.commands import apply_command
 from kfgcp.deploy.plan.plan import Plan
 from kfgcp.deploy.plan.plan_file import write_plan
 from kfgcp.errors import CheckFailed
@@ -58,7 +59,7 @@ def command(
     else:
         print_plan(plan)
         if plan.changes:
-            output.hint(f"kfgcp apply {out}" if out is not None else _apply_command(plan))
+            output.hint(apply_command(plan.env, plan.names, out))
     if plan.changes and exit_code:
         return CheckFailed.exit_code
     return 0
@@ -73,8 +74,3 @@ def print_plan(plan: Plan) -> None:
         for line in change.lines:
             click.echo(output.plain(f"    {line}"))
     click.echo(output.plain(plan.summary))
-
-
-def _apply_command(plan: Plan) -> str:
-    names = "".join(f" {name}" for name in plan.names)
-    return f"kfgcp apply{names} --env {plan.env}"

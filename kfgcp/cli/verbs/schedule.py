@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from kfgcp.cli import options, output
+from kfgcp.deploy.plan.commands import plan_command
 from kfgcp.deploy.schedules.backfill import BackfillStep
 from kfgcp.deploy.schedules.on_service import DeployedSchedule
 from kfgcp.deploy.schedules.schedules import ScheduleInfo
@@ -52,7 +53,7 @@ def list_(workspace: Workspace, env: str | None, as_json: bool) -> None:
     rows = []
     for info in schedules:
         schedule = info.schedule
-        due = schedule.cron or f"every {schedule.every_seconds} s"
+        due = schedule.cron or f"every {schedule.every}"
         next_due = "paused" if info.next_due is None else info.next_due.isoformat()
         live, last_due = _live_cells(info)
         rows.append((schedule.name, schedule.pipeline, schedule.env, due, next_due, live, last_due))
@@ -169,7 +170,8 @@ def _print_deployed(deployed: DeployedSchedule, as_json: bool) -> None:
     for label, text in rows:
         click.echo(output.plain(f"  {label}: {text}"))
     if deployed.changed_by_hand:
-        output.note("It was changed by hand. The next apply sets it back.")
+        command = plan_command(deployed.env, [deployed.name])
+        output.note(f"Its properties are not those that apply wrote. What differs: {command}")
     if deployed.count > 1:
         output.note(f"The service has {deployed.count} of them. The next apply keeps one.")
 

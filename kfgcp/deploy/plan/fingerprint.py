@@ -12,7 +12,7 @@ from kfgcp.backends.versions import RegisteredVersion
 from kfgcp.deploy.plan.pipelines import PipelinePlan
 from kfgcp.model import JsonValue
 
-_PARTS: Final = ("pipelines", "declared", "versions", "live", "updated")
+_PARTS: Final = ("services", "pipelines", "declared", "versions", "live", "updated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Fingerprint:
     Each value is one text, so that two fingerprints are easy to compare.
 
     Attributes:
+        services: what the environment names -> its address: `place` of the runs, and `registry`.
         pipelines: name of a pipeline of kfgcp.toml -> its version, its text and its tags.
         declared: name of a schedule of kfgcp.toml -> the digest of its properties.
         versions: name of a pipeline in the registry -> its entries with their tags.
@@ -30,6 +31,7 @@ class Fingerprint:
             this time when a schedule starts a run, so it is not compared.
     """
 
+    services: Mapping[str, str] = field(default_factory=dict)
     pipelines: Mapping[str, str] = field(default_factory=dict)
     declared: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +77,10 @@ def describe_moves(before: Fingerprint, now: Fingerprint, env: str) -> list[str]
         >>> describe_moves(Fingerprint(live={"daily": "a"}), Fingerprint(), "dev")
         ['the schedule daily in dev']
     """
+    services = _changed(before.services, now.services)
+    if services:
+        # Another service has other objects, which say nothing new.
+        return [f"the {name} of {env}" for name in services]
     moves = [
         f"the pipeline {name} on this machine" for name in _changed(before.pipelines, now.pipelines)
     ]

@@ -9,6 +9,7 @@ from typing import Final
 
 from kfgcp import __version__
 from kfgcp.atomic import write_file
+from kfgcp.deploy.plan.commands import file_argument
 from kfgcp.deploy.plan.fingerprint import Fingerprint
 from kfgcp.deploy.plan.plan import Plan
 from kfgcp.errors import StateError, UsageError
@@ -26,7 +27,7 @@ class SavedPlan:
         project: the name of the project.
         env: the name of the environment.
         names: the pipelines and schedules that the user named; empty for everything.
-        changes: the changes as JSON.
+        changes: the changes as JSON, which people have read.
         fingerprint: what the plan was computed from.
     """
 
@@ -68,13 +69,13 @@ def read_plan(file: Path) -> SavedPlan:
         raise UsageError(
             f"{file} cannot be read: {error.strerror or error}.", hint=_make_hint(file)
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _not_a_plan(file) from None
-    if not isinstance(data, dict) or "format" not in data:
+    if not isinstance(data, dict) or not isinstance(data.get("format"), int):
         raise _not_a_plan(file)
     if data["format"] != FORMAT:
         raise UsageError(
-            f"{file} is a plan in the format {data['format']!r}, and this kfgcp reads {FORMAT}.",
+            f"{file} is a plan in the format {data['format']}, and this kfgcp reads {FORMAT}.",
             hint=_make_hint(file),
         )
     try:
@@ -106,4 +107,4 @@ def _not_a_plan(file: Path) -> UsageError:
 
 
 def _make_hint(file: Path) -> str:
-    return f"Make a new plan: kfgcp plan --out {file}"
+    return f"Make a new plan: kfgcp plan --out {file_argument(file)}"

@@ -10,9 +10,10 @@ from typing import Final
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule
 from kfgcp.backends.versions import RegisteredVersion
 from kfgcp.deploy.plan.changes import PlanAction, PlannedChange, ResourceKind
+from kfgcp.deploy.plan.foreign import describe_live
 from kfgcp.deploy.plan.use_tags import TagMove
 from kfgcp.deploy.schedules.applied import was_changed_by_hand
-from kfgcp.deploy.schedules.ownership import is_marker_of
+from kfgcp.deploy.schedules.ownership import is_own
 from kfgcp.deploy.schedules.steps import changed_fields
 from kfgcp.model import JsonValue
 
@@ -54,7 +55,7 @@ class SchedulePlan:
 def our_schedules(
     live: Sequence[LiveSchedule], project: str
 ) -> dict[str, tuple[LiveSchedule, ...]]:
-    """Return the schedules with the marker of a project by their names.
+    """Return the schedules that `apply` wrote for a project by their names.
 
     Args:
         live: all schedules of a service.
@@ -62,7 +63,7 @@ def our_schedules(
     """
     by_name: dict[str, tuple[LiveSchedule, ...]] = {}
     for schedule in live:
-        if schedule.name and is_marker_of(schedule.project, project):
+        if is_own(schedule, project):
             by_name[schedule.name] = by_name.get(schedule.name, ()) + (schedule,)
     return by_name
 
@@ -111,7 +112,7 @@ def plan_schedule(
     action = PlanAction.UPDATE
     if len(live) > 1:
         # A replacement has two schedules for some seconds, so a change by hand cannot be told.
-        lines.append(f"schedules with this name: {len(live)} -> 1")
+        lines.append(f"schedules with this name: {len(live)} -> 1, of {_list_live(live)}")
     elif lines and by_hand:
         action = PlanAction.DRIFT
         lines.insert(0, "changed by hand, and set back by apply")
@@ -130,9 +131,9 @@ def plan_deletion(
         live: the schedules with this name on the service.
         move: what happens to its tag.
     """
-    lines = [] if move is None else [move.line]
-    if len(live) > 1:
-        lines.insert(0, f"schedules with this name: {len(live)} -> 0")
+    lines = [f"deleted: {describe_live(schedule)}" for schedule in live]
+    if move is not None:
+        lines.append(move.line)
     return _change(env, name, PlanAction.DELETE, lines)
 
 
@@ -169,6 +170,10 @@ def _choose(fields: Mapping[str, JsonValue], live: Sequence[LiveSchedule]) -> Li
             return schedule
     enabled = [schedule for schedule in in_order if schedule.enabled]
     return (enabled or in_order)[0]
+
+
+def _list_live(live: Sequence[LiveSchedule]) -> str:
+    return ", ".join(describe_live(schedule) for schedule in live)
 
 
 def _field_lines(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> list[str]:

@@ -1,11 +1,13 @@
-"""The tags `use-SCHEDULE`, which say that a schedule uses a version. Pure.
+"""The tags `use-SCHEDULE-DIGEST`, which say that a schedule uses a version. Pure.
 
-`apply` sets them, so that a clean-up of the registry keeps these versions.
+`apply` sets them, so that a clean-up of the registry keeps these versions. Several environments and
+projects can share a registry, so the digest is that of the project and the place of the schedule.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +16,7 @@ from kfgcp.backends.versions import RegisteredVersion, short_version
 from kfgcp.deploy.versions.names import MAX_TAG_CHARACTERS
 
 PREFIX: Final = "use-"
-_DIGEST_DIGITS: Final = 8
+_DIGEST_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +44,39 @@ class TagMove:
         return f"tag {self.tag}: {_names(self.holders)} -> {target}"
 
 
-def use_tag(schedule: str) -> str:
+def use_tag(schedule: str, project: str, place: str) -> str:
     """Return the tag of a schedule.
 
-    The name of a schedule can be longer than a tag. Then the tag has its beginning and a digest.
+    The name of a schedule can be longer than a tag. Then the tag has its beginning.
+
+    Args:
+        schedule: the name of the schedule.
+        project: the name of the project.
+        place: where its environment has its runs, see `SupportsRefresh.place`.
 
     Example:
-        >>> use_tag("churn-daily")
-        'use-churn-daily'
-        >>> len(use_tag("a" * 63))
+        >>> use_tag("churn-daily", "shop", "projects/acme/locations/europe-west4/pipelineJobs/")
+        'use-churn-daily-820c32'
+        >>> len(use_tag("a" * 63, "shop", ""))
         53
     """
-    tag = PREFIX + schedule
-    if len(tag) <= MAX_TAG_CHARACTERS:
-        return tag
-    digest = hashlib.sha256(schedule.encode()).hexdigest()[:_DIGEST_DIGITS]
-    return f"{tag[: MAX_TAG_CHARACTERS - _DIGEST_DIGITS - 1]}-{digest}"
+    identity = json.dumps([project, place, schedule])
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:_DIGEST_DIGITS]
+    return f"{(PREFIX + schedule)[: MAX_TAG_CHARACTERS - _DIGEST_DIGITS - 1]}-{digest}"
 
 
 def move_of(
-    schedule: str,
+    tag: str,
     target: RegisteredVersion | None,
     entries: Mapping[str, Sequence[RegisteredVersion]],
 ) -> TagMove | None:
     """Return what to do with the tag of a schedule, None when it is where it must be.
 
     Args:
-        schedule: the name of the schedule.
+        tag: the tag, see `use_tag`.
         target: the version that the schedule uses, None when the schedule is deleted.
         entries: name of a pipeline in the registry -> its versions.
     """
-    tag = use_tag(schedule)
     holders: list[RegisteredVersion] = []
     has_tag = False
     for versions in entries.values():

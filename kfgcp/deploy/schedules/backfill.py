@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kfgcp.config_schedules import ProjectSchedule
-from kfgcp.deploy.schedules.labels import UNKNOWN_DUE, due_label, runs_by_due
+from kfgcp.deploy.schedules.labels import (
+    UNKNOWN_DUE,
+    due_label,
+    runs_by_due,
+    runs_without_due,
+)
 from kfgcp.deploy.schedules.tick import Runs, is_interrupted
 from kfgcp.errors import UsageError
 from kfgcp.labels import DUE
@@ -17,6 +22,9 @@ from kfgcp.model import JsonValue, Run
 
 # A wrong year would otherwise start runs without an end.
 MAX_TIMES: Final = 1000
+
+# A service starts the run of a due time some seconds after it, and lists it later.
+YOUNGEST: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,13 @@ class BackfillStep:
 
 
 def plan_backfill(
-    schedule: ProjectSchedule, start: datetime, end: datetime, runs: Iterable[Run], now: datetime
+    schedule: ProjectSchedule,
+    start: datetime,
+    end: datetime,
+    runs: Iterable[Run],
+    now: datetime,
+    *,
+    is_deployed: bool = False,
 ) -> list[BackfillStep]:
     """Return the due times of a backfill in order, with the runs that exist already. Pure.
 
@@ -49,10 +63,11 @@ def plan_backfill(
         end: the time after the last one, with a zone. A due time at it is left out.
         runs: the runs of the schedule.
         now: the current time, with a zone.
+        is_deployed: whether a service starts the runs of the schedule, not `tick`.
 
     Raises:
-        UsageError: the end is not after the start or is later than now, the range has too many due
-            times, or a run may be that of a due time in it.
+        UsageError: the end is not after the start or is later than now, or the range has too many
+            due times. Or a service may have started the run of a due time, and kfgcp cannot tell.
     """
     if end <= start:
         raise UsageError(
@@ -66,11 +81,14 @@ def plan_backfill(
             f"The end of the backfill, {end.isoformat()}, is in the future.",
             hint=f"A backfill starts missed runs. Give an earlier --to: {_whole_second(now)}",
         )
-    runs = list(runs)
-    _refuse_unknown(schedule, start, runs)
-    existing_runs = runs_by_due(runs)
+    all_runs = list(runs)
+    _refuse_unknown(schedule, start, all_runs)
+    times = _times_from(schedule, start, end)
+    if is_deployed:
+        _refuse_unclear(schedule, all_runs, times, now)
+    existing_runs = runs_by_due(all_runs, schedule.timetable)
     steps: list[BackfillStep] = []
-    for due in _times_from(schedule, start, end):
+    for due in times:
         run = existing_runs.get(due_label(due))
         run_id = None if run is None else run.run_id
         steps.append(BackfillStep(due, run_id, run is not None))
@@ -108,7 +126,7 @@ def run_backfill(
         The steps, each with its run.
     """
     done: list[BackfillStep] = []
-    existing_runs = runs_by_due(runs.of(schedule))
+    existing_runs = runs_by_due(runs.of(schedule), schedule.timetable)
     active = _active_runs(steps, existing_runs)
     for step in steps:
         run = existing_runs.get(due_label(step.due))
@@ -119,7 +137,8 @@ def run_backfill(
             active -= wait_for_one(active)
         with hold():
             # A tick or another backfill may have started the run since `existing_runs` was read.
-            run = runs_by_due(runs.of(schedule)).get(due_label(step.due))
+            now_existing = runs_by_due(runs.of(schedule), schedule.timetable)
+            run = now_existing.get(due_label(step.due))
             started = _start_or_continue(schedule, step.due, run, runs)
         done.append(started)
         if run is None or not run.state.final or is_interrupted(run):
@@ -165,6 +184,34 @@ def _start_or_continue(
     if is_interrupted(run):
         runs.resume(run.run_id)
     return BackfillStep(due, run.run_id, existed=True)
+
+
+def _refuse_unclear(
+    schedule: ProjectSchedule, runs: Sequence[Run], times: Sequence[datetime], now: datetime
+) -> None:
+    """Refuse due times whose runs the service may have started or may be about to start.
+
+    Raises:
+        UsageError: there are such due times.
+    """
+    if not times:
+        return
+    youngest = now - YOUNGEST
+    if times[-1] > youngest:
+        raise UsageError(
+            f"The due time {times[-1].isoformat()} is less than a minute ago, so the service may"
+            " still start its run.",
+            hint=f"Give an earlier --to, or wait: {_whole_second(youngest)}",
+        )
+    after = times[-1] + timedelta(seconds=1)
+    unclear = runs_without_due(runs, schedule.timetable, times[0], after)
+    if unclear:
+        run = unclear[0]
+        raise UsageError(
+            f"The schedule '{schedule.name}' started {run.run_id} at {run.created_at}, long after"
+            " its last due time, so kfgcp cannot tell which due time has this run.",
+            hint="Choose --from and --to so that this time is outside of the range.",
+        )
 
 
 def _whole_second(time: datetime) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
-from kfgcp.deploy.schedules.ownership import is_marker_of
+from kfgcp.deploy.schedules.ownership import is_own
 from kfgcp.deploy.schedules.steps import Step, StepKind, changed_fields, next_step
 from kfgcp.errors import BackendError, BadAnswer
 from kfgcp.model import JsonValue
@@ -223,7 +223,7 @@ def _read_again(
         current = {
             schedule.ref: schedule
             for schedule in service.list_schedules()
-            if schedule.name == name and is_marker_of(schedule.project, project)
+            if schedule.name == name and is_own(schedule, project)
         }
         if current == before:
             return current

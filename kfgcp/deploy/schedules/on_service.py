@@ -11,7 +11,7 @@ from kfgcp.backends.locks import HeldLock
 from kfgcp.backends.schedules import LiveSchedule, SupportsSchedules
 from kfgcp.config import Project
 from kfgcp.deploy.schedules.applied import was_changed_by_hand
-from kfgcp.deploy.schedules.ownership import is_marker_of
+from kfgcp.deploy.schedules.ownership import is_own
 from kfgcp.errors import BadAnswer, Unsupported, UsageError
 from kfgcp.model import JsonValue
 from kfgcp.settings import did_you_mean
@@ -171,7 +171,7 @@ class ServiceSchedules:
     def _ours(self, service: SupportsSchedules) -> dict[str, list[LiveSchedule]]:
         by_name: dict[str, list[LiveSchedule]] = {}
         for live in service.list_schedules():
-            if live.name and is_marker_of(live.project, self._project.name):
+            if is_own(live, self._project.name):
                 by_name.setdefault(live.name, []).append(live)
         return by_name
 

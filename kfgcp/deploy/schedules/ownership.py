@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kfgcp.backends.schedules import LiveSchedule
 from kfgcp.deploy.schedules.labels import project_label
 
 
@@ -17,3 +18,17 @@ def is_marker_of(marker: str, project: str) -> bool:
         (True, False)
     """
     return bool(marker) and project_label(marker) == project_label(project)
+
+
+def is_own(live: LiveSchedule, project: str) -> bool:
+    """Return whether a schedule is one that `apply` wrote for a project.
+
+    A copy that somebody made on the service has the markers of the first one too. `apply` gives a
+    schedule its own name as the display name, and a copy has another one.
+
+    Args:
+        live: the schedule.
+        project: the name of the project.
+    """
+    has_markers = bool(live.name) and is_marker_of(live.project, project)
+    return has_markers and live.display_name == live.name

@@ -295,8 +295,8 @@ class Schedules:
 
         Raises:
             ConfigError: there is no such schedule, or its table is not valid.
-            UsageError: the range is empty or too large or ends in the future, `parallel` is less
-                than 1, or a run may be that of a due time in the range.
+            UsageError: the range is empty or too large or ends in the future, or `parallel` is less
+                than 1. Or a service has a run in the range whose due time cannot be told.
 
         Example::
 
@@ -307,7 +307,14 @@ class Schedules:
             raise UsageError(f"A backfill needs at least 1 run at a time, not {parallel}.")
         project = self._project()
         schedule = project.schedule(name)
-        steps = plan_backfill(schedule, start, end, self._runs.of(schedule), self._now())
+        steps = plan_backfill(
+            schedule,
+            start,
+            end,
+            self._runs.of(schedule),
+            self._now(),
+            is_deployed=not runs_here(project.env(schedule.env).backend),
+        )
         if dry_run:
             return steps
         return run_backfill(

@@ -12,6 +12,7 @@ from kfgcp.testing import VertexStandIn
 from kfgcp.workspace import Workspace
 from simulated_project import write_pipeline
 
+PROJECT = '[project]\nname = "shop"\n'
 TABLES = """
 [pipeline.churn]
 source = "churn.yaml"
@@ -49,7 +50,7 @@ def scheduler_job(
 @pytest.fixture
 def project(home: Path, service: VertexStandIn) -> VertexStandIn:
     write_pipeline(home, "churn")
-    (home / "kfgcp.toml").write_text(service.toml("dev") + TABLES)
+    (home / "kfgcp.toml").write_text(PROJECT + service.toml("dev") + TABLES)
     return service
 
 

@@ -8,11 +8,13 @@ import pytest
 
 from kfgcp.backends.locks import Locked, LockOwner
 from kfgcp.backends.schedules import ScheduleFacts
+from kfgcp.deploy.plan.use_tags import use_tag
 from kfgcp.errors import BackendError, CheckFailed, ConfigError, ParamError, UsageError
 from simulated_project import SimulatedWorkspace, write_pipeline, write_project
 from simulated_schedules import WITH_UPDATE, WITHOUT_UPDATE
 
 SERVICES = {"update": WITH_UPDATE, "replace": WITHOUT_UPDATE}
+TAG = use_tag("daily", "shop", "acme-dev")
 CHURN = """
 [pipeline.churn]
 source = "churn.yaml"
@@ -65,7 +67,7 @@ def test_an_empty_service_gets_everything(folder: Path, facts: ScheduleFacts) ->
 
     assert [change.title for change in plan.changes] == ["+ pipeline churn", "+ schedule daily"]
     [version] = workspace.registry.list_versions("churn")
-    assert version.tags == ("main", "use-daily")
+    assert version.tags == ("main", TAG)
     [(fields, enabled)] = workspace.dev.state().values()
     assert enabled
     assert (fields["cron"], fields["params.lr"], fields["params.day"]) == (
@@ -125,7 +127,7 @@ def test_a_changed_pipeline_is_shown_in_words_and_its_schedule_follows(
     workspace.apply_now()
 
     new, old = workspace.registry.list_versions("churn")
-    assert (new.tags, old.tags) == (("main", "use-daily"), ())
+    assert (new.tags, old.tags) == (("main", TAG), ())
     [(fields, _)] = workspace.dev.state().values()
     assert fields["version"] == new.version
     assert workspace.plan_now().changes == ()
@@ -235,7 +237,7 @@ def test_a_schedule_of_a_version_names_its_digest(folder: Path, name: str) -> No
     [(fields, _)] = workspace.dev.state().values()
     used = old if name == "DIGEST" else new
     assert fields["version"] == used.version
-    assert "use-daily" in used.tags
+    assert TAG in used.tags
     assert workspace.plan_now().changes == ()
 
 

@@ -24,7 +24,7 @@ SCHEDULES = 100
 
 
 def write_project(folder: Path, service: StandIn) -> None:
-    tables = [service.toml("dev")]
+    tables = ['[project]\nname = "shop"\n', service.toml("dev")]
     for number in range(PIPELINES):
         write_pipeline(folder, f"p{number}")
         tables.append(f'[pipeline.p{number}]\nsource = "p{number}.yaml"\nenvs = ["dev"]\n')

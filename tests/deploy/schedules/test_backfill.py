@@ -248,3 +248,59 @@ def test_an_end_in_the_future_is_refused(daily: ProjectSchedule) -> None:
     )
     assert caught.value.hint.endswith("Give an earlier --to: 2026-03-10T12:00:00Z")
     assert len(plan_backfill(daily, START, NOW, [], NOW)) == 10
+
+
+# -- runs that a schedule of Vertex AI started. They have no label with the due time.
+
+
+def _started_by_service(created_at: str) -> Run:
+    labels = {"kfgcp-project": "shop", "kfgcp-schedule": "daily", "kfgcp-applied": "c216dab80a9f"}
+    return Run(
+        f"run-{created_at}",
+        "dev",
+        "vertex",
+        "churn",
+        "sha256:0",
+        RunState.SUCCEEDED,
+        labels=labels,
+        created_at=created_at,
+    )
+
+
+def test_a_run_that_a_schedule_of_a_service_started_has_the_last_due_time(
+    daily: ProjectSchedule,
+) -> None:
+    run = _started_by_service("2026-03-02T00:00:07.250Z")
+
+    steps = plan_backfill(daily, START, END, [run], NOW, is_deployed=True)
+
+    assert [step.run_id for step in steps] == [None, run.run_id, None, None]
+
+
+def test_a_run_by_hand_is_not_the_run_of_a_due_time(daily: ProjectSchedule) -> None:
+    run = _started_by_service("2026-03-02T00:00:07.250Z")
+    by_hand = replace(run, labels={"kfgcp-project": "shop", "kfgcp-schedule": "daily"})
+
+    steps = plan_backfill(daily, START, END, [by_hand], NOW, is_deployed=True)
+
+    assert [step.run_id for step in steps] == [None] * 4
+
+
+def test_a_range_with_a_late_run_is_refused(daily: ProjectSchedule) -> None:
+    late = _started_by_service("2026-03-02T07:30:00Z")
+
+    with pytest.raises(UsageError, match="cannot tell which due time has this run"):
+        plan_backfill(daily, START, END, [late], NOW, is_deployed=True)
+    before = plan_backfill(daily, START, END.replace(day=2), [late], NOW, is_deployed=True)
+    assert [step.due.day for step in before] == [1]
+
+
+def test_a_due_time_of_the_last_minute_is_refused_on_a_service(daily: ProjectSchedule) -> None:
+    now = END.replace(hour=0, minute=0, second=59)
+    end = now
+
+    with pytest.raises(UsageError, match="is less than a minute ago"):
+        plan_backfill(daily, START, end, [], now, is_deployed=True)
+    later = now.replace(minute=1)
+    assert len(plan_backfill(daily, START, end, [], later, is_deployed=True)) == 5
+    assert len(plan_backfill(daily, START, end, [], now)) == 5

@@ -82,7 +82,7 @@ def test_a_killed_tick_and_the_next_one_start_one_run(
     runs = _ended_runs(project)
     assert [run.state for run in runs] == [RunState.SUCCEEDED]
     assert runs[0].labels["kfgcp-schedule"] == "yearly"
-    assert runs[0].params == {"text": f"{year}-01-01T00:00:00+05:30"}
+    assert runs[0].params == {"text": f"{year - 1}-12-31T18:30:00Z"}
     assert kfgcp("schedule", "tick", "--json").json == []
     assert len(_ended_runs(project)) == 1
 

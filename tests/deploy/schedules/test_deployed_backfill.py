@@ -1,0 +1,54 @@
+"""`kfgcp schedule backfill` for a schedule on Vertex AI, with its stand-in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from kfgcp.testing import VertexStandIn
+from kfgcp_command import Command
+from simulated_project import write_pipeline
+
+TABLES = """
+[pipeline.churn]
+source = "churn.yaml"
+
+[schedule.daily]
+pipeline = "churn"
+env = "dev"
+cron = "* * * * *"
+time_param = "day"
+time_zone = "Europe/Berlin"
+"""
+
+
+def test_a_backfill_starts_the_missed_runs_and_leaves_those_of_the_service(
+    service: VertexStandIn, kfgcp: Command, home: Path
+) -> None:
+    write_pipeline(home, "churn")
+    (home / "kfgcp.toml").write_text(f'[project]\nname = "shop"\n{service.toml("dev")}{TABLES}')
+    applied = kfgcp("apply", "--env", "dev", "--yes")
+    assert applied.code == 0, applied.err
+    ref = kfgcp("schedule", "show", "daily", "--json").json["ref"]
+    service.fire(ref)
+    [job] = kfgcp("list", "--env", "dev", "--json").json
+    created = datetime.fromisoformat(job["created_at"]).astimezone(UTC)
+    due = created.replace(second=0, microsecond=0)
+    # The marker tells that a schedule has started the job. It has no label with its due time.
+    assert "kfgcp-applied" in job["labels"]
+    assert "kfgcp-due" not in job["labels"]
+    too_young = kfgcp(
+        "schedule", "backfill", "daily", "--from", due.isoformat(), "--to", created.isoformat()
+    )
+    assert "is less than a minute ago" in too_young.err
+    start, end = due - timedelta(minutes=3), due - timedelta(minutes=1)
+
+    filled = kfgcp(
+        "schedule", "backfill", "daily", "--from", start.isoformat(), "--to", end.isoformat()
+    )
+
+    assert filled.code == 0, filled.err
+    runs = kfgcp("list", "--env", "dev", "--json").json
+    times = {run["params"]["day"] for run in runs if run["run_id"] != job["run_id"]}
+    expected = [start, start + timedelta(minutes=1)]
+    assert times == {time.strftime("%Y-%m-%dT%H:%M:%SZ") for time in expected}
