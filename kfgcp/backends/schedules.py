@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from kfgcp.backends.base import SubmitRequest
@@ -61,6 +61,10 @@ class LiveSchedule:
         starts_at: the time after which it may start runs. It is `created_at` without a start time.
         disabled_at: when it was disabled last, None when it is enabled or the time is not known.
         last_due: the due time of the last run that it started, None when it is not known.
+        next_due: the first due time that it has not handled, None when it is disabled or the
+            service does not say. In the past, due times wait for the end of active runs.
+        handled_until: when it is disabled: the due times until then were started or will not be.
+            None when it is not known.
         applied: the marker of what `apply` wrote last, see `kfgcp.backends.applied`. "" without
             one.
         is_busy: whether its active runs would end when it is deleted. It is deleted later.
@@ -78,6 +82,8 @@ class LiveSchedule:
     starts_at: datetime
     disabled_at: datetime | None = None
     last_due: datetime | None = None
+    next_due: datetime | None = None
+    handled_until: datetime | None = None
     applied: str = ""
     is_busy: bool = False
 
@@ -114,6 +120,12 @@ class SupportsSchedules(Protocol):
     def schedule_facts(self) -> ScheduleFacts:
         """Constant properties of the service."""
 
+    def clock_offset(self) -> timedelta:
+        """Return how far the clock of the service is ahead of the clock of this machine.
+
+        It is measured once. The first call may cost a request.
+        """
+
     def list_schedules(self) -> Sequence[LiveSchedule]:
         """Return all schedules of the place, also those that kfgcp did not make.
 
@@ -132,6 +144,12 @@ class SupportsSchedules(Protocol):
         Raises:
             Unsupported: the service cannot do what the schedule asks for, or a name is over its
                 limits. Nothing was sent.
+        """
+
+    def prepare_runs(self, desired: DesiredSchedule) -> None:
+        """Create what the runs of a schedule need, such as their experiment.
+
+        It may take long, so it happens before the service is asked whether a due time is near.
         """
 
     def create_schedule(

@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
 from kfgcp.cron import Timetable
@@ -27,6 +28,11 @@ WITH_UPDATE = ScheduleFacts(has_update=True)
 WITHOUT_UPDATE = ScheduleFacts(creates_disabled=True, fires_missed=True)
 
 
+# A due run starts at most this many seconds after its due time, and some more for a step of the
+# simulation. The controller of Kubeflow Pipelines looks every 10 seconds.
+MAX_START_LAG: Final = 8.0
+
+
 class KilledError(BaseException):
     """The process that applies was killed."""
 
@@ -39,6 +45,16 @@ class Row:
     timetable: Timetable
     catch_up: bool
     fired_until: datetime
+    # When the service looks at the schedule next.
+    looks_at: datetime = START
+    # Its last run is active until then. At most one is active.
+    active_until: datetime = START
+
+    def read(self) -> LiveSchedule:
+        """Return the schedule as the service shows it."""
+        if self.live.enabled:
+            return replace(self.live, next_due=self.timetable.next(self.fired_until))
+        return replace(self.live, handled_until=self.fired_until)
 
 
 class SimulatedService:
@@ -48,6 +64,12 @@ class SimulatedService:
         facts: how the service behaves.
         seed: for the moments at which runs start and faults happen.
         fault_rate: how often the answer of a write is lost.
+
+    Attributes:
+        active_seconds: how long a run is active. With a limit, the due times meanwhile wait.
+        disable_seconds: how long the request takes that disables a schedule.
+        prepare_seconds: how long it takes to create what runs need.
+        skew: how far the clock of the machine that applies is ahead.
     """
 
     def __init__(self, facts: ScheduleFacts, seed: int, fault_rate: float = 0.0) -> None:
@@ -55,6 +77,10 @@ class SimulatedService:
         self.random = random.Random(seed)  # noqa: S311
         self.fault_rate = fault_rate
         self.now = START
+        self.skew = timedelta(0)
+        self.active_seconds = 0.0
+        self.disable_seconds = 0.0
+        self.prepare_seconds = 0.0
         self.rows: dict[str, Row] = {}
         self.started: list[tuple[datetime, str]] = []
         self.writes = 0
@@ -77,31 +103,44 @@ class SimulatedService:
             self._start_due_runs()
 
     def _start_due_runs(self) -> None:
+        # A disabled or deleted schedule does not start what was due since the last look.
         enabled = [row for row in self.rows.values() if row.live.enabled]
         for row in enabled:
+            if self.now < row.looks_at:
+                continue
+            row.looks_at = self.now + timedelta(seconds=self.random.uniform(0, MAX_START_LAG))
             due_times = row.timetable.between(row.fired_until, self.now, limit=1000)
             if not due_times:
                 continue
             if not row.catch_up:
                 due_times = due_times[-1:]
             for due in due_times:
+                if self.now < row.active_until:
+                    break
+                row.active_until = self.now + timedelta(seconds=self.active_seconds)
                 self.started.append((due, row.live.ref))
                 row.fired_until = due
                 row.live = replace(row.live, last_due=due)
 
     # -- SupportsSchedules
 
+    def clock_offset(self) -> timedelta:
+        return -self.skew
+
     def list_schedules(self) -> Sequence[LiveSchedule]:
         self.advance(self.random.uniform(0.1, 1.0))
-        return [row.live for row in self.rows.values()]
+        return [row.read() for row in self.rows.values()]
 
     def read_schedule(self, ref: str) -> LiveSchedule | None:
         self.advance(self.random.uniform(0.05, 0.5))
         row = self.rows.get(ref)
-        return None if row is None else row.live
+        return None if row is None else row.read()
 
     def fields_of(self, desired: DesiredSchedule) -> Mapping[str, JsonValue]:
         return fields_of(desired)
+
+    def prepare_runs(self, desired: DesiredSchedule) -> None:
+        self.advance(self.prepare_seconds)
 
     def create_schedule(
         self, desired: DesiredSchedule, *, enabled: bool, starts_at: datetime | None
@@ -160,6 +199,7 @@ class SimulatedService:
 
     def disable_schedule(self, live: LiveSchedule) -> None:
         self._before_write()
+        self.advance(self.disable_seconds)
         row = self.rows[live.ref]
         row.live = replace(row.live, enabled=False, disabled_at=self.now, updated_at=self.now)
         self._after_write()

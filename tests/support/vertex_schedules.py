@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from json_types import JsonDict
 from kfgcp.backends.base import SubmitRequest, capability
@@ -132,8 +133,21 @@ def desired_schedule(
     )
 
 
-def apply(schedules: SupportsSchedules, desired: DesiredSchedule | None, name: str = "") -> Done:
-    """Bring a schedule to what is desired."""
+def apply(
+    schedules: SupportsSchedules,
+    desired: DesiredSchedule | None,
+    name: str = "",
+    *,
+    machine_ahead: timedelta = timedelta(0),
+) -> Done:
+    """Bring a schedule to what is desired.
+
+    Args:
+        schedules: the service.
+        desired: the schedule, None when it must not exist.
+        name: its name.
+        machine_ahead: how far the clock of this machine is ahead.
+    """
     name = name or ("daily" if desired is None else desired.name)
     live = [
         schedule
@@ -141,7 +155,7 @@ def apply(schedules: SupportsSchedules, desired: DesiredSchedule | None, name: s
         if (schedule.project, schedule.name) == (PROJECT, name)
     ]
     # No test waits for a moment without a due time.
-    clock = Clock(sleep=lambda seconds: None)
+    clock = Clock(now=lambda: datetime.now(UTC) + machine_ahead, sleep=lambda seconds: None)
     return converge(schedules, PROJECT, name, desired, live, clock=clock)
 
 

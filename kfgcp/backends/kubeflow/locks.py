@@ -31,7 +31,7 @@ from urllib.parse import quote
 from kfgcp.backends.kubeflow import filters
 from kfgcp.backends.kubeflow.messages import SERVICE
 from kfgcp.backends.kubeflow.names import API, CONFLICT
-from kfgcp.backends.kubeflow.times import read_moment, read_server_time
+from kfgcp.backends.kubeflow.times import read_moment
 from kfgcp.backends.locks import LEASE, RENEW_EVERY, LockOwner, locked_error, not_renewed_error
 from kfgcp.backends.schedule_labels import project_label
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
@@ -39,6 +39,7 @@ from kfgcp.model import JsonValue
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.fields import message, read, required_text, text
 from kfgcp.services.fields import time as time_kind
+from kfgcp.services.server_time import read_server_time
 
 EXPERIMENTS: Final = f"{API}/experiments"
 PREFIX: Final = "kfgcp-lock-"

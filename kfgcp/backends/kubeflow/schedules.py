@@ -41,7 +41,7 @@ from kfgcp.backends.kubeflow.schedule_runs import (
 )
 from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
-from kfgcp.backends.kubeflow.times import read_moment, read_server_time
+from kfgcp.backends.kubeflow.times import read_moment
 from kfgcp.backends.kubeflow.version_documents import compare_documents, documents_of
 from kfgcp.backends.schedule_labels import project_label, run_labels
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
@@ -51,6 +51,7 @@ from kfgcp.model import JsonValue, Run
 from kfgcp.rules.versions import format_version
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.redact import redacted_line
+from kfgcp.services.server_time import measure_offset
 from kfgcp.spec.json_values import JsonObject
 
 PAGE_SIZE: Final = 100
@@ -101,7 +102,8 @@ class KubeflowSchedules:
         self._ids = ids
         self._start = start
         self._now = now or _machine_time
-        self._compares_clocks = now is None
+        # How far the server is ahead, None before it was measured.
+        self._offset = None if now is None else timedelta(0)
         self._scope = {"namespace": settings.namespace} if settings.namespace else {}
         self._runs = StartedRuns(http, self._scope)
 
@@ -223,6 +225,11 @@ class KubeflowSchedules:
 
     # -- writing
 
+    def prepare_runs(self, desired: DesiredSchedule) -> None:
+        """Create the experiment of the runs, see `SupportsSchedules.prepare_runs`."""
+        self._check_clock(self.clock_offset())
+        self._experiments.ensure(desired.request.options.experiment)
+
     def create_schedule(
         self, desired: DesiredSchedule, *, enabled: bool, starts_at: datetime | None
     ) -> str:
@@ -232,8 +239,7 @@ class KubeflowSchedules:
         """
         # All checks come before the experiment is created.
         self._body(desired, enabled=enabled, starts_at=starts_at)
-        if self._compares_clocks:
-            self._check_clock()
+        self._check_clock(self.clock_offset())
         experiment_id = self._experiments.ensure(desired.request.options.experiment)
         body = self._body(desired, experiment_id, enabled=enabled, starts_at=starts_at)
         answer = self._http.post(RECURRING_RUNS, body=body, budget=WRITE_BUDGET)
@@ -262,24 +268,22 @@ class KubeflowSchedules:
                 hint=f"See what it has: kfgcp schedule show {name}",
             )
 
-    def _check_clock(self) -> None:
-        """Check that this machine and the server have the same time.
+    def clock_offset(self) -> timedelta:
+        """Return how far the server is ahead, see `SupportsSchedules.clock_offset`."""
+        if self._offset is None:
+            params: dict[str, str | int] = {**self._scope, "page_size": 1}
+            self._offset = measure_offset(self._http, RECURRING_RUNS, params, self._now)
+        return self._offset
 
-        kfgcp changes a schedule only while no due time is near, see `steps`. With a wrong clock, a
-        due time could be started twice.
+    def _check_clock(self, offset: timedelta) -> None:
+        """Check that this machine and the server have about the same time.
 
         Raises:
             BackendError: the clocks differ by more than MAX_SKEW.
         """
-        before = self._now()
-        # A server with users refuses a list without a namespace (canAccessJob in job_server.go).
-        params = {**self._scope, "page_size": 1}
-        response = self._http.exchange("GET", RECURRING_RUNS, params=params)
-        after = self._now()
-        server_time = read_server_time(response.headers.get("date"))
-        if server_time is None or before - MAX_SKEW <= server_time <= after + MAX_SKEW:
+        if abs(offset) <= MAX_SKEW:
             return
-        seconds = abs((server_time - after).total_seconds())
+        seconds = abs(offset.total_seconds())
         raise BackendError(
             f"The clock of this machine differs from the clock of {SERVICE} by {seconds:.0f} s.",
             hint="Correct the clock, and repeat the command. Nothing was written.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from kfgcp.backends.kubeflow.messages import SERVICE
@@ -52,15 +51,6 @@ def read_seconds(text: str | None) -> float:
         return 0.0
     # The zero time of Go is in the year 1, so its number of seconds is negative.
     return max(read_moment(text).timestamp(), 0.0)
-
-
-def read_server_time(header: str | None) -> datetime | None:
-    """Return the time of the header `Date` of an answer, None without a readable one."""
-    try:
-        moment = parsedate_to_datetime(header or "")
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def format_seconds(seconds: float) -> str | None:

@@ -99,6 +99,9 @@ class ScheduleAnswer(ScheduleBody, total=False):
     createTime: Required[str]
     updateTime: str
     lastPauseTime: str
+    lastResumeTime: str
+    catchUp: bool
+    nextRunTime: str
     lastScheduledRunResponse: RunResponse
 
 
@@ -137,6 +140,9 @@ _SCHEDULE: Final = message(
         "createTime": time,
         "updateTime": time,
         "lastPauseTime": time,
+        "lastResumeTime": time,
+        "catchUp": truth,
+        "nextRunTime": time,
         "maxRunCount": whole_number,
         "maxConcurrentRunCount": whole_number,
         "maxConcurrentActiveRunCount": whole_number,

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -34,6 +34,7 @@ from kfgcp.errors import BadAnswer, NotFound, Refused
 from kfgcp.labels import DUE, SCHEDULE, SUBMISSION
 from kfgcp.model import JsonValue
 from kfgcp.services.client import ServiceClient
+from kfgcp.services.server_time import measure_offset
 
 PAGE_SIZE: Final = 100
 
@@ -64,7 +65,8 @@ class VertexSchedules:
         project: the name of the project of kfgcp.toml.
         parent: `projects/PROJECT/locations/LOCATION`.
         prepare: creates what the job of a request needs: its experiment and input artifacts.
-        now: returns the time in UTC.
+        now: returns the time in UTC, None for the clock of this machine. Another clock is not
+            compared with the clock of the service.
         sleep: waits for a number of seconds.
     """
 
@@ -78,7 +80,7 @@ class VertexSchedules:
         parent: str,
         prepare: Callable[[SubmitRequest], None],
         *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._http = http
@@ -86,11 +88,15 @@ class VertexSchedules:
         self._project = project
         self._parent = parent
         self._prepare = prepare
-        self._now = now
+        self._now = now or _machine_time
+        # How far the service is ahead, None before it was measured.
+        self._offset = None if now is None else timedelta(0)
         self._sleep = sleep
         # A label of the jobs that this object starts. An answer that says so may be lost.
         self._submission = secrets.token_hex(6)
         self._fired: set[str] = set()
+        # The last request whose experiment and input artifacts were created.
+        self._prepared: SubmitRequest | None = None
 
     # -- reading
 
@@ -119,6 +125,16 @@ class VertexSchedules:
         except NotFound:
             return None
 
+    def clock_offset(self) -> timedelta:
+        """Return how far the service is ahead, see `SupportsSchedules.clock_offset`."""
+        if self._offset is None:
+            path = f"v1/{self._parent}/schedules"
+            self._offset = measure_offset(self._http, path, {"pageSize": 1}, self._now)
+        return self._offset
+
+    def _service_time(self) -> datetime:
+        return self._now() + self.clock_offset()
+
     def fields_of(self, desired: DesiredSchedule) -> Mapping[str, JsonValue]:
         """Return the properties that a schedule must have, see `SupportsSchedules.fields_of`."""
         return read_fields(self._body(desired))
@@ -128,6 +144,7 @@ class VertexSchedules:
         state = answer.get("state", "")
         created = answer["createTime"]
         paused = answer.get("lastPauseTime") if state == _PAUSED else None
+        next_run = answer.get("nextRunTime") if state == _ACTIVE else None
         last_run = answer.get("lastScheduledRunResponse") or {}
         last_due = last_run.get("scheduledRunTime")
         project = markers.project
@@ -148,6 +165,8 @@ class VertexSchedules:
             starts_at=_moment(answer.get("startTime") or created),
             disabled_at=_optional_moment(paused),
             last_due=_optional_moment(last_due),
+            next_due=_optional_moment(next_run),
+            handled_until=_handled_until(answer) if paused else None,
             applied=markers.applied,
         )
 
@@ -155,6 +174,12 @@ class VertexSchedules:
         return schedule_body(desired, self._settings, self._parent)
 
     # -- writing
+
+    def prepare_runs(self, desired: DesiredSchedule) -> None:
+        """Create the experiment and the input artifacts, see `SupportsSchedules.prepare_runs`."""
+        if self._prepared is not desired.request:
+            self._prepare(desired.request)
+            self._prepared = desired.request
 
     def create_schedule(
         self, desired: DesiredSchedule, *, enabled: bool, starts_at: datetime | None
@@ -167,9 +192,9 @@ class VertexSchedules:
         if not enabled:
             raise ValueError("Vertex AI creates only enabled schedules")
         body = self._body(desired)
-        if starts_at is not None and starts_at > self._now():
+        if starts_at is not None and starts_at > self._service_time():
             body["startTime"] = _format_time(starts_at)
-        self._prepare(desired.request)
+        self.prepare_runs(desired)
         with _uncertain():
             answer = self._http.post(f"v1/{self._parent}/schedules", body=body)
             return self._read(check_schedule(answer)).ref
@@ -178,7 +203,7 @@ class VertexSchedules:
         self, live: LiveSchedule, desired: DesiredSchedule, fields: Sequence[str]
     ) -> None:
         """Change exactly the named properties, see `SupportsSchedules.update_schedule`."""
-        self._prepare(desired.request)
+        self.prepare_runs(desired)
         body: Mapping[str, object] = self._body(desired)
         names = masked_fields(fields)
         self._patch(live.ref, {name: body[name] for name in names})
@@ -241,9 +266,10 @@ class VertexSchedules:
     def _begin_now(self, live: LiveSchedule) -> None:
         """Move a start time in the future to now.
 
-        Runs that have not started are skipped, and there are none before a start time.
+        Runs that have not started are skipped, and there are none before a start time. The new one
+        is never before the creation: the service would start the runs of the time between.
         """
-        now = self._now()
+        now = max(self._service_time(), live.created_at)
         if live.starts_at > now:
             self._patch(live.ref, {"startTime": _format_time(now)})
 
@@ -304,6 +330,23 @@ def _uncertain() -> Iterator[None]:
 def _may_be_ours(item: object) -> bool:
     """Return whether an item that cannot be read may be a schedule of kfgcp."""
     return SCHEDULE in str(item)
+
+
+def _handled_until(answer: ScheduleAnswer) -> datetime:
+    """Return the time until which a paused schedule has handled its due times.
+
+    A resume without catch-up skips the due times before it (ResumeScheduleRequest in
+    schedule_service.proto).
+    """
+    last_run = answer.get("lastScheduledRunResponse") or {}
+    times = [answer.get("startTime") or answer["createTime"], last_run.get("scheduledRunTime")]
+    if not answer.get("catchUp"):
+        times.append(answer.get("lastResumeTime"))
+    return max(_moment(text) for text in times if text)
+
+
+def _machine_time() -> datetime:
+    return datetime.now(UTC)
 
 
 def _path(ref: str) -> str:

@@ -14,8 +14,14 @@ from typing import Final
 
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
 from kfgcp.deploy.schedules.ownership import is_own
-from kfgcp.deploy.schedules.steps import Step, StepKind, changed_fields, next_step
-from kfgcp.errors import BackendError, BadAnswer
+from kfgcp.deploy.schedules.steps import (
+    MAX_MISSED,
+    Step,
+    StepKind,
+    changed_fields,
+    next_step,
+)
+from kfgcp.errors import BackendError, BadAnswer, Refused, UsageError
 from kfgcp.model import JsonValue
 
 MAX_STEPS: Final = 40
@@ -23,6 +29,12 @@ MAX_STEPS: Final = 40
 
 MAX_WAIT: Final = timedelta(minutes=3)
 """The pauses of one schedule together. A schedule that is due all the time is changed anyway."""
+
+MAX_REFUSALS: Final = 4
+"""How often a write is tried that the service refuses for now, for example with 429."""
+
+MAX_FAILURES: Final = 6
+"""How often a write is tried whose answers are lost and that changes nothing."""
 
 LOOKUP_PAUSES: Final = (0.5, 2.0, 4.0, 8.0)
 """After a lost answer: the seconds before each reading of the service."""
@@ -61,6 +73,9 @@ class Done:
 class _Progress:
     live: dict[str, LiveSchedule]
     waited: timedelta = timedelta(0)
+    is_prepared: bool = False
+    # The tries of a write after which the service was as before.
+    failures: int = 0
     steps: list[Step] = field(default_factory=list)
     # The missed due times that have a run now.
     started: set[datetime] = field(default_factory=set)
@@ -91,12 +106,17 @@ def converge(
     Raises:
         BackendError: the service refused a write or cannot be reached. Another call continues.
         BadAnswer: the service did not keep a property. The message names it.
+        UsageError: a schedule with catch_up has missed more than MAX_MISSED due times.
     """
     clock = clock or Clock()
     fields: Mapping[str, JsonValue] = {} if desired is None else service.fields_of(desired)
+    if next_step(desired, fields, live, service.schedule_facts, clock.now()) is None:
+        return Done((), ())
+    # The service starts runs by its own clock.
+    offset = service.clock_offset()
     progress = _Progress({schedule.ref: schedule for schedule in live})
     for _ in range(MAX_STEPS):
-        now = clock.now()
+        now = clock.now() + offset
         schedules = list(progress.live.values())
         may_wait = progress.waited < MAX_WAIT
         facts = service.schedule_facts
@@ -109,6 +129,8 @@ def converge(
             _wait(step, progress, clock, now)
             continue
         try:
+            if _prepare_runs(service, desired, step, progress):
+                continue
             if _start_missed(service, desired, step, progress):
                 # That took time, so the step may have to wait now.
                 continue
@@ -118,8 +140,14 @@ def converge(
             if not error.unknown:
                 raise
             # The write may have happened, so the service decides how to continue.
+            before = progress.live
             progress.live = _read_again(service, project, name, clock)
+            progress.failures = progress.failures + 1 if progress.live == before else 0
+            limit = MAX_REFUSALS if isinstance(error, Refused) else MAX_FAILURES
+            if progress.failures >= limit:
+                raise
             continue
+        progress.failures = 0
         progress.steps.append(step)
         if step.kind in (StepKind.CREATE, StepKind.UPDATE):
             _check_written(written, fields, name)
@@ -139,6 +167,26 @@ def _wait(step: Step, progress: _Progress, clock: Clock, now: datetime) -> None:
     clock.sleep(max(pause.total_seconds(), 0.0))
 
 
+def _prepare_runs(
+    service: SupportsSchedules,
+    desired: DesiredSchedule | None,
+    step: Step,
+    progress: _Progress,
+) -> bool:
+    """Create what the runs need before the first write that leads to them.
+
+    Returns:
+        Whether something was done. That took time, so the step may have to wait now.
+    """
+    if progress.is_prepared or desired is None:
+        return False
+    if step.kind in (StepKind.ENABLE, StepKind.DELETE):
+        return False
+    service.prepare_runs(desired)
+    progress.is_prepared = True
+    return True
+
+
 def _start_missed(
     service: SupportsSchedules,
     desired: DesiredSchedule | None,
@@ -149,6 +197,13 @@ def _start_missed(
     missed = [due for due in step.missed if due not in progress.started]
     if desired is None:
         return False
+    if len(step.missed) > MAX_MISSED:
+        raise UsageError(
+            f"The schedule {desired.name} has missed more than {MAX_MISSED} due times, and apply"
+            " would start their runs at the same time.",
+            hint="Remove catch_up from the schedule, repeat the command, then start the missed"
+            f" runs: kfgcp schedule backfill {desired.name} --from TIME --to TIME",
+        )
     for due in missed:
         run_id, is_new = service.fire(desired, due)
         progress.started.add(due)

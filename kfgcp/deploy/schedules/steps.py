@@ -31,15 +31,19 @@ from kfgcp.model import JsonValue
 MARGIN: Final = timedelta(seconds=5)
 """Nothing is changed this long before a due time."""
 
-LAG: Final = timedelta(seconds=15)
-"""A service may start a run this long after its due time."""
+LAG: Final = timedelta(seconds=20)
+"""A service may start a run this long after its due time.
+
+The controller of Kubeflow Pipelines looks at a recurring run every 10 seconds (requeueing in
+controller.go of the ScheduledWorkflow controller). `now` is exact to a second, see
+`SupportsSchedules.clock_offset`."""
 
 LEAD: Final = timedelta(seconds=25)
 """A replacement may start runs this long after its creation. LAG + LEAD + MARGIN is less than a
 minute, so a schedule of every minute can be replaced."""
 
-MAX_MISSED: Final = 10_000
-"""The most due times in the gap between two schedules that are looked at."""
+MAX_MISSED: Final = 100
+"""The most due times for which `apply` starts the runs itself. They run at the same time."""
 
 PAUSED_LEAD: Final = timedelta(hours=1)
 """On a service that creates only enabled schedules, a paused one gets a start time this far ahead.
@@ -103,12 +107,20 @@ def next_step(
     in_order = sorted(live, key=lambda schedule: (schedule.created_at, schedule.ref))
     if desired is None:
         return _remove(in_order, facts)
-    current = _find_current(fields, in_order, facts)
+    usable = [schedule for schedule in in_order if _is_usable(schedule, in_order, facts)]
+    current = _find_current(fields, usable, facts)
     others = [schedule for schedule in in_order if schedule is not current]
     if current is None:
         return _begin_replacement(desired, others, facts, now, may_wait=may_wait)
     changed = changed_fields(current.fields, fields)
     if changed:
+        if not desired.paused and _is_behind(current, now):
+            # An update skips the due times that wait. Those of a paused schedule are started first,
+            # and a process that is killed does not forget them.
+            quiet = None
+            if may_wait:
+                quiet = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
+            return quiet or Step(StepKind.DISABLE, live=current)
         missed = _find_skipped(desired, current, now)
         # A paused schedule that catches up must have no due time between `now` and the update.
         counts = current.enabled or (desired.catch_up and not desired.paused)
@@ -145,6 +157,20 @@ def changed_fields(
     return tuple(sorted(name for name in names if before.get(name) != after.get(name)))
 
 
+def has_next_step(
+    desired: DesiredSchedule | None,
+    fields: Mapping[str, JsonValue],
+    live: Sequence[LiveSchedule],
+    facts: ScheduleFacts,
+    now: datetime,
+) -> bool:
+    """Return whether `apply` would change something. The arguments are those of `next_step`.
+
+    A schedule with the right properties may still have to change, for example its start time.
+    """
+    return next_step(desired, fields, live, facts, now) is not None
+
+
 def can_update(
     before: Mapping[str, JsonValue], after: Mapping[str, JsonValue], facts: ScheduleFacts
 ) -> bool:
@@ -155,6 +181,26 @@ def can_update(
     """
     removed = before.keys() - after.keys()
     return facts.has_update and not removed
+
+
+def _is_usable(
+    schedule: LiveSchedule, in_order: Sequence[LiveSchedule], facts: ScheduleFacts
+) -> bool:
+    """Return whether a schedule can be kept.
+
+    A disabled schedule that has started runs would start again what later schedules have started.
+
+    in_order: all schedules of the name, the oldest first.
+    """
+    if schedule.enabled:
+        return True
+    if facts.creates_disabled and _is_unused(schedule):
+        return True
+    return schedule is in_order[-1] and not any(other.enabled for other in in_order)
+
+
+def _is_unused(schedule: LiveSchedule) -> bool:
+    return not schedule.enabled and schedule.last_due is None and not schedule.is_busy
 
 
 def _find_current(
@@ -193,9 +239,7 @@ def _begin_replacement(
     if facts.creates_disabled:
         if enabled:
             return wait or Step(StepKind.CREATE, enabled=False, starts_at=now + LEAD)
-        # The new schedule starts the due times since the old one was disabled.
-        disabled_times = [item.disabled_at for item in others if item.disabled_at is not None]
-        return Step(StepKind.CREATE, enabled=False, starts_at=max(disabled_times, default=None))
+        return Step(StepKind.CREATE, enabled=False, starts_at=_handled_until(others))
     if enabled:
         return wait or Step(StepKind.DISABLE, live=enabled[0])
     starts_at = now + PAUSED_LEAD if desired.paused else None
@@ -230,17 +274,22 @@ def _take_over(
             # one has never been enabled, so it can be made again with a later start time.
             return Step(StepKind.DELETE, live=current)
         return Step(StepKind.DISABLE, live=other)
+    is_unused = facts.creates_disabled and _is_unused(current)
+    if is_unused and _must_start_earlier_or_later(desired, current, others):
+        return Step(StepKind.DELETE, live=current)
     if current.enabled and desired.paused:
         wait = None
         if may_wait and current.starts_at <= now:
             # The run of a due time before the pause must have been started.
             wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
         return wait or Step(StepKind.DISABLE, live=current)
-    # A schedule that was created to be paused has a late start time, and the process that created
-    # it may have been killed before the pause.
-    starts_late = not facts.creates_disabled and current.starts_at > now
+    starts_late = not facts.creates_disabled and _starts_late(current, now)
     if not desired.paused and (starts_late or not current.enabled):
-        return Step(StepKind.ENABLE, live=current)
+        wait = None
+        if may_wait and starts_late:
+            # The start time becomes now, and `now` is exact to a second.
+            wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
+        return wait or Step(StepKind.ENABLE, live=current)
     for other in others:
         if other.is_busy:
             # A later apply deletes it. It is disabled, so it starts no run until then.
@@ -250,14 +299,66 @@ def _take_over(
     return None
 
 
+def _handled_until(others: Sequence[LiveSchedule]) -> datetime | None:
+    """Return the time after which disabled schedules have started no due times.
+
+    It is the due time of their last run. They owe the due times after it, for example because
+    max_active of their runs were active. Without runs, it is when the last one was disabled.
+    """
+    last_dues = [other.last_due for other in others if other.last_due is not None]
+    disabled_times = [other.disabled_at for other in others if other.disabled_at is not None]
+    return max(last_dues or disabled_times, default=None)
+
+
+def _must_start_earlier_or_later(
+    desired: DesiredSchedule, current: LiveSchedule, others: Sequence[LiveSchedule]
+) -> bool:
+    """Return whether an unused replacement must be created again with another start time.
+
+    The other schedules are disabled. They may have started due times after its start time, when the
+    request that disabled them took long. Or they owe due times before it.
+    """
+    until = _handled_until(others)
+    if until is None:
+        return False
+    if until > current.starts_at:
+        return True
+    is_same = all(other.timetable == desired.timetable for other in others)
+    has_run = any(other.last_due is not None for other in others)
+    return is_same and has_run and bool(desired.timetable.between(until, current.starts_at, 1))
+
+
+def _starts_late(live: LiveSchedule, now: datetime) -> bool:
+    """Return whether the start time is one of a schedule that was created to be paused.
+
+    The process that created it may have been killed before the pause. A start time at the creation
+    is in the future only for a clock of this machine that is behind.
+    """
+    return live.starts_at > max(now, live.created_at + PAUSED_LEAD / 2)
+
+
 def _find_missed(
     desired: DesiredSchedule, current: LiveSchedule, old: LiveSchedule
 ) -> tuple[datetime, ...]:
     """Return the due times between two schedules that neither of them started."""
-    if desired.paused or old.disabled_at is None or old.disabled_at >= current.starts_at:
+    if desired.paused or old.disabled_at is None:
         return ()
-    due_times = desired.timetable.between(old.disabled_at, current.starts_at, MAX_MISSED)
-    return tuple(due_times) if desired.catch_up else tuple(due_times[-1:])
+    due_times: Sequence[datetime] = ()
+    if old.disabled_at < current.starts_at:
+        due_times = desired.timetable.between(old.disabled_at, current.starts_at, MAX_MISSED + 1)
+    return _owed(old) + tuple(due_times if desired.catch_up else due_times[-1:])
+
+
+def _is_behind(live: LiveSchedule, now: datetime) -> bool:
+    """Return whether due times wait, for example because max_active runs are active."""
+    return live.enabled and live.next_due is not None and live.next_due < now - LAG
+
+
+def _owed(live: LiveSchedule) -> tuple[datetime, ...]:
+    """Return the due times that a schedule had not started when it was disabled."""
+    if live.timetable is None or live.handled_until is None or live.disabled_at is None:
+        return ()
+    return tuple(live.timetable.between(live.handled_until, live.disabled_at, MAX_MISSED + 1))
 
 
 def _find_skipped(
@@ -270,9 +371,12 @@ def _find_skipped(
     """
     if current.enabled or current.disabled_at is None:
         return ()
-    if desired.paused or not desired.catch_up:
+    if desired.paused:
         return ()
-    return tuple(desired.timetable.between(current.disabled_at, now, MAX_MISSED))
+    owed = _owed(current)
+    if not desired.catch_up:
+        return owed
+    return owed + tuple(desired.timetable.between(current.disabled_at, now, MAX_MISSED + 1))
 
 
 def _wait_for_quiet(

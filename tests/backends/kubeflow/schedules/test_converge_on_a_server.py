@@ -69,6 +69,9 @@ class KilledProcess:
     def schedule_facts(self) -> ScheduleFacts:
         return self.schedules.schedule_facts
 
+    def clock_offset(self) -> timedelta:
+        return self.schedules.clock_offset()
+
     def list_schedules(self) -> Sequence[LiveSchedule]:
         self.time.advance(self.time.random.uniform(0.1, 1.0))
         return self.schedules.list_schedules()
@@ -79,6 +82,9 @@ class KilledProcess:
 
     def fields_of(self, desired: DesiredSchedule) -> dict[str, JsonValue]:
         return dict(self.schedules.fields_of(desired))
+
+    def prepare_runs(self, desired: DesiredSchedule) -> None:
+        self.schedules.prepare_runs(desired)
 
     def create_schedule(
         self, desired: DesiredSchedule, *, enabled: bool, starts_at: datetime | None

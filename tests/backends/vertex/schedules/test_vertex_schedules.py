@@ -202,6 +202,49 @@ def test_a_start_time_in_the_past_is_not_sent(
     assert cloud.fire_due(datetime.now(UTC)) == []
 
 
+def test_due_times_that_wait_are_started_before_an_update_skips_them(
+    cloud: VertexStandIn, schedules: SupportsSchedules
+) -> None:
+    hourly = Timetable.parse(every="1h")
+    created = datetime.now(UTC) - timedelta(hours=3)
+    cloud.schedule_clock = created.timestamp
+    apply(schedules, desired_schedule(timetable=hourly))
+    cloud.schedule_clock = lambda: datetime.now(UTC).timestamp()
+
+    done = apply(open_schedules(), desired_schedule(timetable=hourly, max_active=2))
+
+    kinds = [step.kind for step in done.steps]
+    assert kinds == [StepKind.DISABLE, StepKind.UPDATE, StepKind.ENABLE]
+    now = datetime.now(UTC)
+    assert [due for due, _ in done.fired] == hourly.between(created, now, 10)
+    assert cloud.fire_due(now) == []
+    assert only(schedules).enabled
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_wrong_clock_of_this_machine_sends_no_start_time_in_the_past(
+    cloud: VertexStandIn,
+    schedules: SupportsSchedules,
+    monkeypatch: pytest.MonkeyPatch,
+    hours: int,
+) -> None:
+    wrong = timedelta(hours=hours)
+    monkeypatch.setattr(
+        "kfgcp.backends.vertex.schedules._machine_time", lambda: datetime.now(UTC) + wrong
+    )
+    desired = desired_schedule(timetable=Timetable.parse(every="15m"))
+
+    apply(schedules, desired, machine_ahead=wrong)
+    apply(open_schedules(), desired, machine_ahead=wrong)
+
+    assert writes(cloud) == [("POST", "schedules")]
+    live = only(schedules)
+    schedules.delete_schedule(live)
+    apply(open_schedules(), replace(desired, paused=True), machine_ahead=wrong)
+    started = only(schedules).starts_at
+    assert live.created_at <= started <= datetime.now(UTC) + timedelta(seconds=2)
+
+
 def test_a_deleted_schedule_is_gone_and_its_runs_stay(
     cloud: VertexStandIn, schedules: SupportsSchedules
 ) -> None:
