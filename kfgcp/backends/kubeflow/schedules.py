@@ -273,7 +273,7 @@ class KubeflowSchedules:
         """
         before = self._now()
         # A server with users refuses a list without a namespace (canAccessJob in job_server.go).
-        params = {**self._scope, "page_size": 1}
+        params: dict[str, str | int] = {**self._scope, "page_size": 1}
         response = self._http.exchange("GET", RECURRING_RUNS, params=params)
         after = self._now()
         server_time = read_server_time(response.headers.get("date"))
