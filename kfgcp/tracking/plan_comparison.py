@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from kfgcp.backends.base import SupportsRefresh, capability
 from kfgcp.backends.schedules import (
@@ -19,6 +20,7 @@ from kfgcp.deploy.plan.pipelines import LivePipeline, PipelinePlan, is_pending, 
 from kfgcp.deploy.plan.read import PipelineReading, RegistryAfterPush
 from kfgcp.deploy.plan.schedules import SchedulePlan, plan_deletion, plan_schedule
 from kfgcp.deploy.plan.use_tags import TagMove, move_of, use_tag
+from kfgcp.deploy.schedules.steps import has_next_step
 from kfgcp.deploy.versions.names import parse_version_name
 from kfgcp.deploy.versions.push import Push
 from kfgcp.deploy.versions.resolve import check_digits, find_version, read_spec
@@ -199,7 +201,11 @@ class Comparison:
         fields = self.service.fields_of(desired)
         live = self.live.get(schedule.name, ())
         move = self._move(schedule.name, entry)
-        change = plan_schedule(self.selection.env.name, desired, fields, live, move)
+        facts = self.service.schedule_facts
+        is_settled = not has_next_step(desired, fields, live, facts, datetime.now(UTC))
+        change = plan_schedule(
+            self.selection.env.name, desired, fields, live, move, is_settled=is_settled
+        )
         pipeline = schedule.pipeline.partition("@")[0]
         return SchedulePlan(schedule.name, pipeline, desired, fields, entry, live, move, change)
 

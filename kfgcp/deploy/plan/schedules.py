@@ -85,6 +85,8 @@ def plan_schedule(
     fields: Mapping[str, JsonValue],
     live: Sequence[LiveSchedule],
     move: TagMove | None,
+    *,
+    is_settled: bool = True,
 ) -> PlannedChange | None:
     """Return how a schedule changes, None when the service has exactly this schedule.
 
@@ -94,6 +96,8 @@ def plan_schedule(
         fields: the properties that it must have, from `SupportsSchedules.fields_of`.
         live: the schedules with its name on the service.
         move: what happens to its tag.
+        is_settled: whether nothing else has to change. A killed apply can leave a schedule with the
+            right properties that begins later.
     """
     tag_lines = [] if move is None else [move.line]
     if not live:
@@ -107,6 +111,8 @@ def plan_schedule(
     lines = _field_lines(current.fields, fields)
     if current.enabled is desired.paused:
         lines.append(_arrow("paused", not current.enabled, desired.paused))
+    if not lines and not is_settled:
+        lines.append("start time: later -> now")
     # The marker does not cover the pause. `apply` pauses a schedule only when kfgcp.toml says so.
     by_hand = was_changed_by_hand(current) or not (current.enabled or desired.paused)
     action = PlanAction.UPDATE
