@@ -190,7 +190,7 @@ class Comparison:
             self.registry.require_tags()
         except Unsupported as error:
             self.has_tags = False
-            self.notes.append(f"Versions of schedules get no tag use-SCHEDULE: {error.message}")
+            self.notes.append(f"Versions of schedules get no tag use-…: {error.message}")
 
     # -- schedules
 

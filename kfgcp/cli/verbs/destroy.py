@@ -23,7 +23,7 @@ def command(
     """Delete the schedules of this project in an environment.
 
     NAME is a schedule. Without names, all schedules with the marker of this project are deleted,
-    and the tags use-SCHEDULE of their versions. Versions and runs stay. The next `kfgcp apply`
+    and the tags use-… of their versions. Versions and runs stay. The next `kfgcp apply`
     creates the schedules of kfgcp.toml again.
     """
     if yes:

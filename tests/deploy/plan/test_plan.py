@@ -249,7 +249,7 @@ def test_a_registry_without_tags_is_noted_and_nothing_else_changes(folder: Path)
     plan = workspace.plan_now()
     plan.apply()
 
-    assert plan.notes == ("Versions of schedules get no tag use-SCHEDULE: The server has no tags.",)
+    assert plan.notes == ("Versions of schedules get no tag use-…: The server has no tags.",)
     assert workspace.plan_now().changes == ()
 
 
