@@ -39,11 +39,17 @@ class SavedPlan:
 
 
 def write_plan(plan: Plan, file: Path) -> None:
-    """Write a plan to a file.
+    """Write a plan to a file. Only a file with a plan is replaced.
 
     Raises:
+        UsageError: the file is something else, such as kfgcp.toml.
         StateError: the file cannot be written.
     """
+    if file.exists() and not _is_plan(file):
+        raise UsageError(
+            f"{file} exists and is not a plan of kfgcp, so it is not replaced.",
+            hint="Choose another file with --out.",
+        )
     data: dict[str, JsonValue] = {"format": FORMAT, "kfgcp": __version__}
     data |= plan.to_dict()
     data["fingerprint"] = plan.fingerprint.to_dict()
@@ -102,8 +108,19 @@ def _read(data: dict[str, JsonValue]) -> SavedPlan:
     return SavedPlan(project, env, tuple(own_names), data["changes"], parsed)
 
 
+def _is_plan(file: Path) -> bool:
+    """Return whether a file has a plan, of any format."""
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and "kfgcp" in data and "fingerprint" in data
+
+
 def _not_a_plan(file: Path) -> UsageError:
-    return UsageError(f"{file} is not a plan of kfgcp.", hint=_make_hint(file))
+    return UsageError(
+        f"{file} is not a plan of kfgcp.", hint="Make a plan in another file: kfgcp plan --out FILE"
+    )
 
 
 def _make_hint(file: Path) -> str:

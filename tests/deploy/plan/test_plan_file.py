@@ -114,8 +114,22 @@ def test_a_damaged_file_is_one_line(home: Path, kfgcp: Command, content: str) ->
     assert refused.code == 2
     assert refused.err.splitlines() == [
         "error: deep.plan is not a plan of kfgcp.",
-        "hint: Make a new plan: kfgcp plan --out deep.plan",
+        "hint: Make a plan in another file: kfgcp plan --out FILE",
     ]
+
+
+def test_a_file_that_is_not_a_plan_is_not_replaced(project: Path, kfgcp: Command) -> None:
+    before = (project / "kfgcp.toml").read_text()
+
+    refused = kfgcp("plan", "--env", "dev", "--out", "kfgcp.toml")
+
+    assert refused.code == 2
+    error, hint = refused.err.splitlines()
+    assert error == "error: kfgcp.toml exists and is not a plan of kfgcp, so it is not replaced."
+    assert hint == "hint: Choose another file with --out."
+    assert (project / "kfgcp.toml").read_text() == before
+    for _ in range(2):
+        assert kfgcp("plan", "--env", "dev", "--out", "dev.plan").code == 0
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,21 @@ def test_a_plan_in_a_file_is_refused_after_an_edit(
     assert count_writes(stand_in) == 0
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"format": 2}', '{"format": 1, "names": 1}'])
-def test_a_file_that_is_not_a_plan_is_one_line(kfgcp: Command, home: Path, content: str) -> None:
+OTHER_FILE = "Make a plan in another file: kfgcp plan --out FILE"
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        ("", OTHER_FILE),
+        ("[]", OTHER_FILE),
+        ('{"format": 1, "names": 1}', OTHER_FILE),
+        ('{"format": 2}', "Make a new plan: kfgcp plan --out dev.plan"),
+    ],
+)
+def test_a_file_that_is_not_a_plan_is_one_line(
+    kfgcp: Command, home: Path, content: str, advice: str
+) -> None:
     (home / "dev.plan").write_text(content)
 
     refused = kfgcp("apply", "dev.plan")
@@ -113,7 +126,7 @@ def test_a_file_that_is_not_a_plan_is_one_line(kfgcp: Command, home: Path, conte
     assert refused.code == 2
     error, hint = refused.err.splitlines()
     assert error.startswith("error: dev.plan is ")
-    assert hint == "hint: Make a new plan: kfgcp plan --out dev.plan"
+    assert hint == f"hint: {advice}"
 
 
 def test_an_apply_without_a_terminal_needs_yes(stand_in: StandIn, kfgcp: Command) -> None:
