@@ -166,8 +166,9 @@ def test_a_paused_schedule_starts_when_it_is_enabled(
 
     enabled = only(schedules)
     assert (paused.enabled, paused.disabled_at is not None) == (False, True)
-    # Its start time was in the future until it was paused.
-    assert paused.starts_at <= datetime.now(UTC)
+    # Its start time was in the future until it was paused. The time of the service is known to the
+    # second.
+    assert paused.starts_at <= datetime.now(UTC) + timedelta(seconds=2)
     assert writes(cloud, since) == [("POST", f"schedules/{paused.ref.rpartition('/')[2]}:resume")]
     assert (enabled.enabled, enabled.ref, enabled.disabled_at) == (True, paused.ref, None)
     assert not was_changed_by_hand(paused)
@@ -186,7 +187,7 @@ def test_a_start_time_in_the_future_moves_to_now(
 
     assert [step.kind for step in done.steps] == [StepKind.ENABLE]
     assert cloud.requests.select("PATCH")[0].query == {"updateMask": "startTime"}
-    assert only(schedules).starts_at <= datetime.now(UTC)
+    assert only(schedules).starts_at <= datetime.now(UTC) + timedelta(seconds=2)
     assert only(schedules).enabled
 
 
