@@ -166,8 +166,8 @@ def test_a_paused_schedule_starts_when_it_is_enabled(
 
     enabled = only(schedules)
     assert (paused.enabled, paused.disabled_at is not None) == (False, True)
-    # Its start time was in the future until it was paused. The time of the service is known to the
-    # second.
+    # Its start time was in the future until it was paused. The service gives its time in whole
+    # seconds.
     assert paused.starts_at <= datetime.now(UTC) + timedelta(seconds=2)
     assert writes(cloud, since) == [("POST", f"schedules/{paused.ref.rpartition('/')[2]}:resume")]
     assert (enabled.enabled, enabled.ref, enabled.disabled_at) == (True, paused.ref, None)
