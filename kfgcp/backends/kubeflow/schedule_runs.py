@@ -194,14 +194,14 @@ class StartedRuns:
         runs = self._list(
             [filters.one_of("recurring_run_id", recurring_run_ids)], "scheduled_at desc"
         )
-        found: dict[str, RecentRuns] = {}
+        runs_by_ref: dict[str, RecentRuns] = {}
         for run in islice(runs, MAX_RECENT):
             ref = run.get("recurring_run_id") or ""
-            before = found.get(ref, RecentRuns())
+            before = runs_by_ref.get(ref, RecentRuns())
             due = before.last_due or _due_of(run)
             is_active = not run_state(run).final
-            found[ref] = RecentRuns(due, before.has_active or is_active)
-        return found
+            runs_by_ref[ref] = RecentRuns(due, before.has_active or is_active)
+        return runs_by_ref
 
     def has_active(self, recurring_run_id: str) -> bool:
         """Return whether a run of a recurring run has not ended."""

@@ -45,9 +45,9 @@ def folder(home: Path) -> Path:
 
 def reopen(workspace: SimulatedWorkspace, folder: Path) -> SimulatedWorkspace:
     """Return the project with the kfgcp.toml of now, and the same services."""
-    opened = SimulatedWorkspace(folder, WITH_UPDATE, workspace.services)
-    opened.locks = workspace.locks
-    return opened
+    reopened = SimulatedWorkspace(folder, WITH_UPDATE, workspace.services)
+    reopened.locks = workspace.locks
+    return reopened
 
 
 def titles(workspace: SimulatedWorkspace, *names: str, env: str = "dev") -> list[str]:

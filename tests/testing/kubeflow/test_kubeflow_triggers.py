@@ -138,9 +138,9 @@ def test_seconds_of_a_cron_expression_count() -> None:
 def test_the_next_due_time(
     trigger: Trigger, last: int | None, now: str, catch_up: bool, due: str | None
 ) -> None:
-    found = trigger.next_due(last, at("00:00"), at(now), catch_up=catch_up)
+    next_due = trigger.next_due(last, at("00:00"), at(now), catch_up=catch_up)
 
-    assert found == (None if due is None else at(due))
+    assert next_due == (None if due is None else at(due))
 
 
 def test_every_due_time_starts_a_run_while_time_passes(
