@@ -4,6 +4,8 @@ VENV := .venv
 CHECKOV := .venv-terraform
 STORES := .venv-stores
 export UV_SYSTEM_CERTS ?= 1
+# Otherwise each process compiles what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 # One more than the 2 cores that CI has, because tests also wait.
 WORKERS ?= 3

@@ -16,6 +16,9 @@ from kfgcp_components.storage import StorageError, Store, open_store
 from patience import PROCESS
 from s3_servers import REGION, forget_s3_settings
 
+BUCKETS = ["gs", "gofakes3", "moto"]
+"""The kinds of stores that a client library reads and writes."""
+
 
 def test_an_object_is_created_once(store: Store) -> None:
     assert store.read("a/b.json") is None
@@ -69,10 +72,9 @@ def test_a_uri_that_is_not_a_folder(uri: str, message: str) -> None:
         open_store(uri)
 
 
+@pytest.mark.parametrize("store", BUCKETS, indirect=True)
 def test_marks_of_folders_are_not_files(store: Store, tmp_path: Path) -> None:
     """Cloud Storage FUSE and consoles mark a folder with an empty object."""
-    if store.uri.startswith("file:"):
-        pytest.skip("a file system has folders")
     store.create("churn/", b"")
     store.create("churn/a", b"a")
 
@@ -154,9 +156,8 @@ def test_a_refusal_of_a_store_is_one_line_that_names_the_uri(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("store", BUCKETS, indirect=True)
 def test_a_full_disk_is_not_blamed_on_the_store(store: Store, tmp_path: Path) -> None:
-    if store.uri.startswith("file:"):
-        pytest.skip("a folder has no client library")
     store.create("large", bytes(1 << 20))
     # Each write to this device fails as on a full disk. A client may remove the link.
     (tmp_path / "full").symlink_to("/dev/full")
@@ -168,11 +169,10 @@ def test_a_full_disk_is_not_blamed_on_the_store(store: Store, tmp_path: Path) ->
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize("store", BUCKETS, indirect=True)
 def test_a_file_that_cannot_be_written_is_not_blamed_on_the_store(
     store: Store, tmp_path: Path
 ) -> None:
-    if store.uri.startswith("file:"):
-        pytest.skip("a folder has no client library")
     store.create("small", b"x")
 
     with pytest.raises(StorageError, match=r"missing.*, on this machine$") as error:
