@@ -22,7 +22,7 @@ help:
 	@echo "  test    run the tests; lint: check style, types and formatting; format: fix them"
 	@echo "  coverage  run the tests, and fail when a package has less coverage than its floor"
 	@echo "  proof   run the long trials (hours) and write docs/proofs.md; SEED=N repeats the trials of that seed"
-	@echo "  versions  test the oldest and newest kfp, and each supported Python on this machine"
+	@echo "  versions  test the oldest and newest kfp, and each supported Python on this machine (PYTHONS=newest: one of them)"
 	@echo "  wheel   build dist/*.whl; wheel-test: try it in new environments, without an extra and with each"
 	@echo "  bench   measure, side by side with peers; lock: requirements/*.txt"
 	@echo "  reference  generate the pages of commands and options; docs: all of docs/reference, which runs many tests"
@@ -41,7 +41,7 @@ proof: $(VENV)/dev.stamp $(STORES)/stamp
 	$(BIN)/python -m pytest --proof -n $(WORKERS) --dist worksteal $(if $(SEED),--seed=$(SEED)) $(TESTS)
 
 versions: $(VENV)/dev.stamp
-	@bash .ci/versions
+	@bash .ci/versions $(PYTHONS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
+MANY_RUNS = 30_000
 
 
 @pytest.fixture(scope="session")
@@ -95,9 +96,10 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a state folder with 100,000 runs of 10 parameters and 5 metrics each.
+    """Return a state folder with MANY_RUNS runs of 10 parameters and 5 metrics each.
 
-    The first worker makes the folder for all workers.
+    The first worker makes the folder for all workers. With 100,000 runs, benchmarks/dashboard.py
+    measures the pages.
     """
     base = tmp_path_factory.getbasetemp()
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
@@ -108,7 +110,7 @@ def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.exists():
             script = Path(__file__).with_name("many.py")
-            runpy.run_path(str(script))["fill"](home, 100_000)
+            runpy.run_path(str(script))["fill"](home, MANY_RUNS)
             complete.touch()
     return home
 

@@ -495,9 +495,7 @@ def test_a_backend_that_is_down_is_a_banner_and_the_rest_works(
     tab.see("1 to 2 of 2")
 
 
-def test_with_a_hundred_thousand_runs_a_page_is_small(
-    visit: Open, home: Path, many_runs: Path
-) -> None:
+def test_with_many_runs_a_page_is_small(visit: Open, home: Path, many_runs: Path) -> None:
     """10 parameters and 5 metrics each: at most 1 MB a page."""
     (home / ".kfgcp").rmdir() if (home / ".kfgcp").exists() else None
     (home / ".kfgcp").symlink_to(many_runs)
@@ -513,4 +511,4 @@ def test_with_a_hundred_thousand_runs_a_page_is_small(
         tab.go(path)
         assert tab.received < 1_000_000
     tab.go("/")
-    tab.see("1 to 50 of 100,000")
+    tab.see("1 to 50 of 30,000")

@@ -196,7 +196,7 @@ def homes(tmp_path: Path) -> Iterator[Path]:
 def test_any_answer_ends_in_success_or_in_one_of_our_errors(
     ground: Ground, trial: Trial, homes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cases = trial.size(sample=60, proof=2_400)
+    cases = trial.size(sample=30, proof=2_400)
     verbs = ground.verbs
     problems: list[str] = []
     outcomes: Counter[str] = Counter()
@@ -231,7 +231,7 @@ def test_any_answer_ends_commands_with_a_line_and_never_with_code_1(
     capsys: pytest.CaptureFixture[str],
     command: Command,
 ) -> None:
-    cases = trial.size(sample=10, proof=100)
+    cases = trial.size(sample=6, proof=100)
     verbs = [verb for verb in ground.verbs if verb.arguments is not None]
     problems: list[str] = []
     for case in range(cases):
