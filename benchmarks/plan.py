@@ -41,7 +41,7 @@ StandIn = kfgcp.testing.KubeflowStandIn | kfgcp.testing.VertexStandIn
 
 def write_project(folder: Path, env: StandIn, pipelines: int, schedules: int) -> None:
     """Write a project with pipelines and schedules for the environment `dev`."""
-    tables = [env.toml("dev")]
+    tables = ['[project]\nname = "plan"\n', env.toml("dev")]
     for number in range(pipelines):
         name = f"p{number}"
         (folder / f"{name}.yaml").write_text(PIPELINE.format(name=name), encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kfgcp.backends.base import SubmitRequest
@@ -172,8 +172,15 @@ def unknown_name(project: Project, selection: Selection, name: str) -> UsageErro
     )
 
 
-def load_pipelines(project: Project, selection: Selection) -> Mapping[str, LoadedPipeline]:
+def load_pipelines(
+    project: Project, selection: Selection, notice: Callable[[Spec], None]
+) -> Mapping[str, LoadedPipeline]:
     """Compile the pipelines of a selection, by their names in kfgcp.toml.
+
+    Args:
+        project: the project.
+        selection: what the plan is about.
+        notice: called with each pipeline when it is compiled.
 
     Raises:
         SpecError: one does not compile.
@@ -184,6 +191,7 @@ def load_pipelines(project: Project, selection: Selection) -> Mapping[str, Loade
     loaded: dict[str, LoadedPipeline] = {}
     for name in dict.fromkeys(names):
         loaded[name] = _load(project, selection, name)
+        notice(loaded[name].spec)
     _refuse_shared_tags(project, loaded)
     return loaded
 

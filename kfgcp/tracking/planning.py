@@ -72,10 +72,7 @@ class Planner:
         registry = self._open_registry()
         service = self._open_schedules()
         with ServiceReader(registry, service) as reader:
-            if self._loaded is None:
-                self._loaded = load_pipelines(self._project, self.selection)
-            for name, pushes in self._pushes_by_name().items():
-                reader.start_pipeline(name, pushes)
+            loaded = self._load_pipelines(reader)
             all_live = reader.schedules()
             live = our_schedules(all_live, self._project.name)
             removable = self._removable(live)
@@ -87,16 +84,30 @@ class Planner:
             comparison = Comparison(
                 workspace=self._workspace,
                 selection=self.selection,
-                loaded=self._loaded,
+                loaded=loaded,
                 registry=registry,
                 service=service,
-                readings=reader.pipelines(),
+                readings=reader.pipelines(self._pushes_by_name()),
                 live=live,
                 removable=removable,
                 pipeline_names=pipeline_names,
                 notes=self._foreign_notes(all_live),
             )
         return comparison.draft()
+
+    def _load_pipelines(self, reader: ServiceReader) -> Mapping[str, LoadedPipeline]:
+        """Compile the pipelines, and start to read the versions of each when it is compiled.
+
+        A second draft has the compiled pipelines of the first one.
+        """
+        if self._loaded is None:
+            self._loaded = load_pipelines(
+                self._project, self.selection, lambda spec: reader.start_pipeline(spec.name)
+            )
+        else:
+            for name in self._pushes_by_name():
+                reader.start_pipeline(name)
+        return self._loaded
 
     def _foreign_notes(self, live: Sequence[LiveSchedule]) -> list[str]:
         selection = self.selection
@@ -146,7 +157,7 @@ class Planner:
             names |= {_pipeline_of(item, registry) for item in live[schedule]}
         for name in sorted(names - started):
             if name in known:
-                reader.start_pipeline(name, ())
+                reader.start_pipeline(name)
         return True
 
     # -- schedules that kfgcp.toml does not have

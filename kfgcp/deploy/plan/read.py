@@ -35,7 +35,7 @@ class ServiceReader:
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-plan")
         self._names: Future[Sequence[str]] | None = None
         self._schedules: Future[Sequence[LiveSchedule]] | None = None
-        self._pipelines: dict[str, Future[PipelineReading]] = {}
+        self._entries: dict[str, Future[Sequence[RegisteredVersion] | None]] = {}
         if registry is not None:
             self._names = self._pool.submit(registry.list_pipelines)
         if schedules is not None:
@@ -52,25 +52,47 @@ class ServiceReader:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def start_pipeline(self, name: str, pushes: Sequence[Push]) -> None:
-        """Start to read the versions of a pipeline. A pipeline that is absent costs no request.
+    def start_pipeline(self, name: str) -> None:
+        """Start to read the versions of a pipeline, unless that read has started.
+
+        A pipeline that the registry does not have costs no request.
 
         Args:
             name: its name in the registry.
-            pushes: what is about to be pushed under this name.
+        """
+        registry, names = self._registry, self._names
+        if registry is None or names is None:
+            raise ValueError("this plan has no registry")
+
+        def read_entries() -> Sequence[RegisteredVersion] | None:
+            # The read of the names began first, so it has a thread already.
+            return registry.list_versions(name) if name in names.result() else None
+
+        if name not in self._entries:
+            self._entries[name] = self._pool.submit(read_entries)
+
+    def pipelines(self, pushes: Mapping[str, Sequence[Push]]) -> dict[str, PipelineReading]:
+        """Wait for all pipelines, and return those that the registry has by name.
+
+        Args:
+            pushes: what is about to be pushed, by the names of pipelines in the registry.
 
         Raises:
             ConfigError: the environment has no registry, or one of another format.
+            BackendError: the registry refuses or cannot be reached.
         """
-        if self._registry is None or self._names is None:
-            raise ValueError("this plan has no registry")
-        if name in self._names.result():
-            registry = self._registry
-            self._pipelines[name] = self._pool.submit(_read_pipeline, registry, name, pushes)
-
-    def pipelines(self) -> dict[str, PipelineReading]:
-        """Wait for all pipelines, and return those that the registry has by name."""
-        return {name: reading.result() for name, reading in self._pipelines.items()}
+        registry = self._registry
+        if registry is None:
+            return {}
+        # A comparison reads a text when it has changed, so these run in threads too.
+        readings: dict[str, Future[PipelineReading]] = {}
+        for name, listing in self._entries.items():
+            entries = listing.result()
+            if entries is not None:
+                readings[name] = self._pool.submit(
+                    _read_pipeline, registry, entries, pushes.get(name, ())
+                )
+        return {name: reading.result() for name, reading in readings.items()}
 
     def pipeline_names(self) -> Sequence[str]:
         """Wait for the names of all pipelines in the registry."""
@@ -95,9 +117,8 @@ class PipelineReading:
 
 
 def _read_pipeline(
-    registry: SupportsVersions, name: str, pushes: Sequence[Push]
+    registry: SupportsVersions, entries: Sequence[RegisteredVersion], pushes: Sequence[Push]
 ) -> PipelineReading:
-    entries = registry.list_versions(name)
     live: list[LivePipeline] = []
     for push in pushes:
         entry, has_text = find_entry(registry, push, entries)
