@@ -44,7 +44,7 @@ def log_of(home: Path, run: Run) -> Path:
 
 @pytest.mark.trial("bytes of a log that a run keeps and shows")
 def test_a_log_larger_than_the_memory_of_kfgcp_is_kept_and_shown(home: Path, trial: Trial) -> None:
-    lines = trial.size(sample=6 * 1024, proof=16 * 1024)
+    lines = trial.size(sample=5 * 1024, proof=16 * 1024)
     write(
         home,
         f'import sys\nline = "x" * 65535 + "\\n"\nfor _ in range({lines}):\n   '

@@ -23,18 +23,37 @@ from small_project import write
 Execute = Callable[..., Run]
 
 
-def source(requirement: str) -> str:
-    return f"""
-from kfp import dsl
+FOLDER_FORMS = (
+    "./lib",
+    "../project/lib",
+    "mine @ file://{lib}",
+    "file://{lib}",
+    "{lib}",
+    "-e ./lib",
+)
 
-@dsl.component(base_image="python:3.11", packages_to_install={[requirement]!r})
-def task() -> str:
+COMPONENT = """
+@dsl.component(base_image="python:3.11", packages_to_install={packages!r})
+def {name}() -> str:
     import mine
     return mine.VALUE
+"""
 
+
+def source(*requirements: str) -> str:
+    """Return a pipeline with a task for each requirement. It returns the value of the first."""
+    names = ["task", *(f"task_{number}" for number in range(2, len(requirements) + 1))]
+    components = [
+        COMPONENT.format(name=name, packages=[requirement])
+        for name, requirement in zip(names, requirements, strict=True)
+    ]
+    calls = "".join(f"    {name}()\n" for name in names[1:])
+    return f"""
+from kfp import dsl
+{"".join(components)}
 @dsl.pipeline(name="local-package")
 def pipeline() -> str:
-    return task().output
+{calls}    return task().output
 """
 
 
@@ -62,21 +81,23 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "form", ["./lib", "../project/lib", "mine @ file://{lib}", "file://{lib}", "{lib}", "-e ./lib"]
-)
-def test_a_changed_folder_is_installed_again(execute: Execute, home: Path, form: str) -> None:
+def test_a_changed_folder_is_installed_again(execute: Execute, home: Path) -> None:
+    """One run has a task for each form of a requirement."""
     lib = write(home / "lib", "one")
-    text = source(form.format(lib=lib))
+    text = source(*(form.format(lib=lib) for form in FOLDER_FORMS))
 
-    assert execute(text, cache=False).outputs == {"Output": "one"}
+    def values_of_run() -> list[object]:
+        run = execute(text, cache=False)
+        return [task.outputs.get("Output") for task in run.tasks if task.kind == "container"]
+
+    assert values_of_run() == ["one"] * len(FOLDER_FORMS)
     before = set((home / ".kfgcp" / "envs").iterdir())
-    assert execute(text, cache=False).outputs == {"Output": "one"}
+    assert values_of_run() == ["one"] * len(FOLDER_FORMS)
     assert set((home / ".kfgcp" / "envs").iterdir()) == before, (
         "an unchanged project got a second environment"
     )
     write(lib, "two")
-    assert execute(text, cache=False).outputs == {"Output": "two"}
+    assert values_of_run() == ["two"] * len(FOLDER_FORMS)
 
 
 def test_a_relative_path_leads_from_where_the_run_was_submitted(
