@@ -3,21 +3,25 @@
     .venv/bin/python benchmarks/plan.py [--backend vertex|kubeflow] [--rounds N] [--latency S]
 
 The pipelines and schedules were applied before, so the plan has no changes. kfgcp and the official
-client send their requests to the same stand-in, which runs on this machine and delays each answer.
-The official client does the same reads, one after the other, as its examples do: all schedules, and
-the versions of each pipeline. The times of kfgcp are of `kfgcp.plan` in one process, without the
-import of kfp and without compiling, because the pipelines are compiled files.
+client send their requests to the same stand-in, which is a process of its own on this machine, and
+delays each answer. The official client does the same reads, one after the other, as its examples
+do: all schedules, and the versions of each pipeline. The times of kfgcp are of `kfgcp.plan` in one
+process, without the import of kfp and without compiling, because the pipelines are compiled files.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Self
 
 from startup import machine
 
@@ -36,12 +40,87 @@ components: {{comp-say: {{executorLabel: exec-say}}}}
 deploymentSpec:
   executors: {{exec-say: {{container: {{image: 'python:3.12', command: [echo, hello]}}}}}}
 """
-StandIn = kfgcp.testing.KubeflowStandIn | kfgcp.testing.VertexStandIn
+# The attributes of a stand-in that the clients need.
+ATTRIBUTES = (
+    "api_endpoint",
+    "host",
+    "location",
+    "pipeline_registry",
+    "project",
+    "project_number",
+)
 
 
-def write_project(folder: Path, env: StandIn, pipelines: int, schedules: int) -> None:
+class StandInProcess:
+    """A stand-in in a process of its own, so that its work is not that of the client.
+
+    Use it in a `with` block.
+
+    Args:
+        backend: `vertex` or `kubeflow`.
+    """
+
+    def __init__(self, backend: str) -> None:
+        command = [sys.executable, __file__, "--serve", backend]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._info = self._read()
+        self.toml: str = self._info["toml"]
+        os.environ.update(self._info["variables"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def __getitem__(self, name: str) -> str:
+        """Return one of ATTRIBUTES."""
+        return str(self._info[name])
+
+    def delay(self, seconds: float) -> None:
+        """Delay each answer from now on."""
+        self._ask(f"delay {seconds}")
+
+    def methods(self) -> list[str]:
+        """Return the methods of the requests since the last call."""
+        return list(self._ask("methods"))
+
+    def _ask(self, text: str) -> Any:
+        print(text, file=self._process.stdin, flush=True)
+        return self._read()
+
+    def _read(self) -> Any:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise SystemExit("the stand-in has ended")
+        return json.loads(line)
+
+
+def serve(backend: str) -> None:
+    """Serve a stand-in, and answer to the lines of the standard input, until it ends."""
+    before = dict(os.environ)
+    stand_in = kfgcp.testing.vertex if backend == "vertex" else kfgcp.testing.kubeflow
+    with stand_in(mode="instant") as env:
+        attributes = {name: getattr(env, name) for name in ATTRIBUTES if hasattr(env, name)}
+        variables = {name: value for name, value in os.environ.items() if before.get(name) != value}
+        answer: object = {"toml": env.toml("dev"), "variables": variables, **attributes}
+        print(json.dumps(answer), flush=True)
+        count = 0
+        for line in sys.stdin:
+            if line.startswith("delay "):
+                env.latency = float(line.split()[1])
+                answer = None
+            else:
+                answer = [request.method for request in env.requests.select(since=count)]
+                count = len(env.requests)
+            print(json.dumps(answer), flush=True)
+
+
+def write_project(folder: Path, toml: str, pipelines: int, schedules: int) -> None:
     """Write a project with pipelines and schedules for the environment `dev`."""
-    tables = ['[project]\nname = "plan"\n', env.toml("dev")]
+    tables = ['[project]\nname = "plan"\n', toml]
     for number in range(pipelines):
         name = f"p{number}"
         (folder / f"{name}.yaml").write_text(PIPELINE.format(name=name), encoding="utf-8")
@@ -53,24 +132,24 @@ def write_project(folder: Path, env: StandIn, pipelines: int, schedules: int) ->
     (folder / "kfgcp.toml").write_text("\n".join(tables), encoding="utf-8")
 
 
-def read_with_google(env: kfgcp.testing.VertexStandIn, pipelines: int) -> Callable[[], None]:
+def read_with_google(env: StandInProcess, pipelines: int) -> Callable[[], None]:
     """Return a function that does the reads of a plan with the clients of Google and KFP."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import aiplatform
     from google.cloud.aiplatform.utils import resource_manager_utils
     from kfp.registry import RegistryClient
 
-    resource_manager_utils.get_project_number = lambda *_, **__: env.project_number
+    resource_manager_utils.get_project_number = lambda *_, **__: env["project_number"]
     aiplatform.init(
-        project=env.project,
-        location=env.location,
-        api_endpoint=env.api_endpoint,
+        project=env["project"],
+        location=env["location"],
+        api_endpoint=env["api_endpoint"],
         api_transport="rest",
         credentials=AnonymousCredentials(),
     )
-    client = RegistryClient(host=env.pipeline_registry, auth=lambda request: request)
+    client = RegistryClient(host=env["pipeline_registry"], auth=lambda request: request)
     client._config["list_versions_url"] = client._config["list_versions_url"].replace(
-        "https://artifactregistry.googleapis.com", env.api_endpoint
+        "https://artifactregistry.googleapis.com", env["api_endpoint"]
     )
 
     def read() -> None:
@@ -81,11 +160,11 @@ def read_with_google(env: kfgcp.testing.VertexStandIn, pipelines: int) -> Callab
     return read
 
 
-def read_with_kfp(env: kfgcp.testing.KubeflowStandIn, pipelines: int) -> Callable[[], None]:
+def read_with_kfp(env: StandInProcess, pipelines: int) -> Callable[[], None]:
     """Return a function that does the reads of a plan with the client of KFP."""
     import kfp
 
-    client = kfp.Client(host=env.host, existing_token="any")  # noqa: S106
+    client = kfp.Client(host=env["host"], existing_token="any")  # noqa: S106
 
     def read() -> None:
         client.list_recurring_runs(page_size=100)
@@ -110,36 +189,34 @@ def seconds_of(function: Callable[[], object], rounds: int) -> list[float]:
 
 def measure(backend: str, arguments: argparse.Namespace) -> None:
     """Measure both clients, and print a table."""
-    stand_in = kfgcp.testing.vertex if backend == "vertex" else kfgcp.testing.kubeflow
-    with stand_in(mode="instant") as env, tempfile.TemporaryDirectory() as name:
+    with StandInProcess(backend) as env, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)
-        write_project(folder, env, arguments.pipelines, arguments.schedules)
+        write_project(folder, env.toml, arguments.pipelines, arguments.schedules)
         with Workspace(folder) as workspace:
             workspace.apply(env="dev")
-        env.latency = arguments.latency
+        env.delay(arguments.latency)
+        env.methods()
         with Workspace(folder) as workspace:
-            before = len(env.requests)
             plan = workspace.plan(env="dev")
-            our_requests = env.requests.select(since=before)
+        our_methods = env.methods()
         assert plan.changes == (), plan.changes
-        assert all(request.method == "GET" for request in our_requests)
+        assert set(our_methods) == {"GET"}, our_methods
 
         def make_plan() -> None:
             with Workspace(folder) as workspace:
                 workspace.plan(env="dev")
 
         ours = seconds_of(make_plan, arguments.rounds)
-        if isinstance(env, kfgcp.testing.VertexStandIn):
-            official = read_with_google(env, arguments.pipelines)
-        else:
-            official = read_with_kfp(env, arguments.pipelines)
-        before = len(env.requests)
+        read = read_with_google if backend == "vertex" else read_with_kfp
+        official = read(env, arguments.pipelines)
+        env.methods()
         official()
-        official_requests = len(env.requests) - before
+        their_methods = env.methods()
         theirs = seconds_of(official, arguments.rounds)
+        os.chdir("/")
     print(f"\n| {backend} | median | from | to | requests |\n| --- | --- | --- | --- | --- |")
-    rows = (("`kfgcp.plan`", ours, len(our_requests)), ("official", theirs, official_requests))
+    rows = (("`kfgcp.plan`", ours, len(our_methods)), ("official", theirs, len(their_methods)))
     for label, times, requests in rows:
         numbers = (statistics.median(times), min(times), max(times))
         cells = " | ".join(f"{value:.2f} s" for value in numbers)
@@ -157,7 +234,11 @@ def main() -> None:
     parser.add_argument(
         "--latency", type=float, default=0.05, help="seconds that a request waits (default: 0.05)"
     )
+    parser.add_argument("--serve", choices=("vertex", "kubeflow"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.serve)
+        return
     print(
         f"{machine()}, {arguments.pipelines} pipelines, {arguments.schedules} schedules,"
         f" {arguments.latency * 1000:g} ms a request, {arguments.rounds} rounds"
