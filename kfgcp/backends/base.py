@@ -15,11 +15,11 @@ from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
 from kfgcp.rules.ignored import Ignored
 from kfgcp.spec.json_values import JsonObject
-from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source
 from kfgcp.store.request import StoredRequest
 
 if TYPE_CHECKING:
+    from kfgcp.spec.load import Spec
     from kfgcp.spec.translate import Translated
 
 T = TypeVar("T")

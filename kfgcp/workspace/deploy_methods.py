@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfgcp.tracking import pipelines
 from kfgcp.tracking.choose import as_list
 from kfgcp.tracking.open_project import OpenProject
-from kfgcp.tracking.pipelines import PipelineLike
 
 if TYPE_CHECKING:
     from kfgcp.deploy.plan.plan import Applied, ApplyStep, Plan
     from kfgcp.deploy.schedules.schedules import Schedules
     from kfgcp.deploy.versions.push import Pushed
+    from kfgcp.tracking.pipelines import PipelineLike
     from kfgcp.tracking.versions import Versions
 
 
@@ -44,10 +43,11 @@ class DeployMethods(OpenProject):
 
             kfgcp.push("pipelines/churn.py", env="dev", tags=["v1.4.0"]).version
         """
-        # Only this verb needs the module, and start-up time counts.
+        # Only this verb needs these modules, and start-up time counts.
+        from kfgcp.tracking.pipelines import load_pipeline
         from kfgcp.tracking.versions import push
 
-        spec = pipelines.load_pipeline(self, pipeline, env)
+        spec = load_pipeline(self, pipeline, env)
         return push(self, spec, env, as_list(tags))
 
     def plan(self, *names: str, env: str | None = None) -> Plan:

@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfgcp.config import FILE_NAME
-from kfgcp.deploy.images.pins import pin_images
-from kfgcp.spec.load import Spec, load
-from kfgcp.tracking import pipelines
 from kfgcp.tracking.choose import as_list
 from kfgcp.tracking.open_project import OpenProject
-from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 
 if TYPE_CHECKING:
     from kfgcp.config import Environment
@@ -23,10 +19,16 @@ if TYPE_CHECKING:
     from kfgcp.project_templates import Template
     from kfgcp.rules.report import Report
     from kfgcp.scaffold import Scaffold
+    from kfgcp.spec.load import Spec
+    from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 
 
 class ProjectMethods(OpenProject):
-    """The part of `Workspace` that compiles pipelines, checks the project and writes its files."""
+    """The part of `Workspace` that compiles pipelines, checks the project and writes its files.
+
+    The methods import what loads pipelines themselves. Most commands need no pipeline, and would
+    start half as fast again.
+    """
 
     def compile(
         self, pipeline: PipelineLike, output: str | Path | None = None, env: str | None = None
@@ -54,6 +56,10 @@ class ProjectMethods(OpenProject):
 
             kfgcp.compile("pipelines/churn.py", "churn.yaml").version
         """
+        from kfgcp.deploy.images.pins import pin_images
+        from kfgcp.spec.load import Spec, load
+        from kfgcp.tracking import pipelines
+
         if isinstance(pipeline, Spec):
             spec = pipeline
         elif pipelines.is_declared_name(pipeline) or pipelines.is_version(pipeline):
@@ -93,7 +99,9 @@ class ProjectMethods(OpenProject):
             SpecError: it does not compile or is not a valid spec.
             BackendError: Artifact Registry refused it or cannot be reached.
         """
-        return pipelines.load_pipeline(self, pipeline, env)
+        from kfgcp.tracking.pipelines import load_pipeline
+
+        return load_pipeline(self, pipeline, env)
 
     def check(
         self,
@@ -131,6 +139,7 @@ class ProjectMethods(OpenProject):
 
             kfgcp.check("pipelines/churn.py", ["local", "dev"]).runs_on("dev")
         """
+        from kfgcp.tracking import pipelines
         from kfgcp.tracking.check import CheckOptions, check, choose_envs
 
         entry = pipelines.find_entry(self, pipeline)
@@ -158,7 +167,9 @@ class ProjectMethods(OpenProject):
 
             kfgcp.diff("a1b2", "pipelines/churn.py").changes
         """
-        return pipelines.diff(self, before, after, env)
+        from kfgcp.tracking.pipelines import diff
+
+        return diff(self, before, after, env)
 
     def doctor(
         self,

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from kfgcp.backends.base import Deleted, LogFilter, LogLine
 from kfgcp.event import Event
 from kfgcp.model import Run
-from kfgcp.spec.load import Spec
-from kfgcp.tracking import lookup, pipelines
+from kfgcp.tracking import lookup
 from kfgcp.tracking.choose import as_list
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.open_project import OpenProject
 
 if TYPE_CHECKING:
+    from kfgcp.spec.load import Spec
     from kfgcp.tracking.update_batches import Update
 
 
@@ -187,6 +187,9 @@ class RunMethods(OpenProject):
         Raises:
             UsageError: there is no such run, or its pipeline was not recorded.
         """
+        # Most commands need no pipeline, and start-up time counts.
+        from kfgcp.tracking import pipelines
+
         if isinstance(run, Run):
             return pipelines.spec_of(self, run)
         handle = self.show(run)

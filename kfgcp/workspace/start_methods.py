@@ -9,13 +9,13 @@ from kfgcp.tracking import lookup
 from kfgcp.tracking.choose import check_timeout
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
-from kfgcp.tracking.pipelines import PipelineLike
 from kfgcp.workspace.run_methods import RunMethods
 
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
     from kfgcp.options import RunOptions
     from kfgcp.tracking.dry_run import DryRun
+    from kfgcp.tracking.pipelines import PipelineLike
     from kfgcp.tracking.submit import Preview
 
 
