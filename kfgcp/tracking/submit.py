@@ -273,9 +273,9 @@ def notes_of(workspace: OpenProject, backend: Backend, request: SubmitRequest) -
         Unsupported: a rule says that the pipeline cannot run.
         UsageError: an image of the pipeline is not pinned, and the run is for a real service.
     """
-    env = workspace.project.env(request.options.env)
-    image_notes = stand_in_notes(request.spec, env)
-    rule_notes = check_before_run(workspace.project, request)
+    project = workspace.project
+    image_notes = stand_in_notes(request.spec, project, project.env(request.options.env))
+    rule_notes = check_before_run(project, request)
     return image_notes + list(rule_notes) + list(backend.notes(request))
 
 
