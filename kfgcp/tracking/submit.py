@@ -28,6 +28,7 @@ from kfgcp.spec.source import Source, display_path
 from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, named_pipelines, pipelines
 from kfgcp.tracking.engine_thread import EngineThread, cancelled_on_interrupt
+from kfgcp.tracking.environment_options import with_environment_options
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
@@ -119,11 +120,10 @@ def prepare(
         spec=spec,
         params=spec_params.resolve(spec.params, values),
         options=replace(
-            options,
+            with_environment_options(options, environment),
             env=environment.name,
             experiment=options.experiment or workspace.project.experiment,
             labels=_collect_labels(spec, environment, options.labels),
-            max_parallel=options.max_parallel or environment.get("max_parallel"),
         ),
         submit_dir=str(folder),
         source=_find_source(spec, folder),

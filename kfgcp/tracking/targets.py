@@ -9,6 +9,7 @@ from kfgcp.options import RunOptions
 from kfgcp.rules.rule import Target
 from kfgcp.rules.versions import Version
 from kfgcp.spec.unpinned_images import image_repositories
+from kfgcp.tracking.environment_options import with_environment_options
 
 
 def target_of(
@@ -27,7 +28,7 @@ def target_of(
         env.backend,
         version,
         typed_settings(env),
-        options,
+        with_environment_options(options, env),
         runner_of(env),
         image_repositories(project),
     )
