@@ -116,7 +116,7 @@ class RunOptions:
         Literal["auto", "process", "docker"],
         Option(
             "How tasks run. auto: Python components run in processes, container components in"
-            " Docker.",
+            " Docker, unless the environment has executor = docker.",
             local_only=True,
         ),
     ] = "auto"

@@ -18,7 +18,7 @@ from kfgcp.spec.unpinned_images import find_unpinned
 def unpinned_image(context: ComponentContext, target: Target) -> Match:
     """A service pulls each image from a registry, and only images.lock knows which images were
     pushed (docs/guides/images.md). The hint has the command: kfgcp images push NAME."""
-    return _match(context) if target.runner is Runner.SERVICE else False
+    return _match(context, target) if target.runner is Runner.SERVICE else False
 
 
 @component_rule(
@@ -32,13 +32,13 @@ def unpinned_image(context: ComponentContext, target: Target) -> Match:
 def unpinned_image_on_stand_in(context: ComponentContext, target: Target) -> Match:
     """A stand-in runs pipelines on this machine, where nothing has to be pulled
     (docs/guides/images.md)."""
-    return _match(context) if target.runner is Runner.STAND_IN else False
+    return _match(context, target) if target.runner is Runner.STAND_IN else False
 
 
-def _match(context: ComponentContext) -> Match:
+def _match(context: ComponentContext, target: Target) -> Match:
     if context.container is None:
         return False
-    problem = find_unpinned(context.container.image)
+    problem = find_unpinned(context.container.image, target.image_repositories)
     if problem is None:
         return False
     return {"image": problem.image, "reason": problem.reason, "action": problem.hint}

@@ -61,6 +61,7 @@ class Target:
         settings: the keys of the environment; None when it is not configured.
         options: how the pipeline would be run.
         runner: what runs the pipeline.
+        image_repositories: the names of the project's images, without tags.
     """
 
     env: str
@@ -69,6 +70,7 @@ class Target:
     settings: BackendSettings | None = None
     options: RunOptions = field(default_factory=RunOptions)
     runner: Runner = Runner.UNKNOWN
+    image_repositories: frozenset[str] = frozenset()
 
 
 TaskFunction: TypeAlias = Callable[[TaskContext, Target], Match]

@@ -7,10 +7,9 @@ from contextlib import suppress as ignoring
 from dataclasses import dataclass, field, replace
 
 from kfgcp.backends.base import SubmitRequest
-from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of, typed_settings
+from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of
 from kfgcp.config import FILE_NAME, Environment, Project
 from kfgcp.config_pipelines import ProjectPipeline
-from kfgcp.deploy.images.pins import runner_of
 from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
@@ -26,6 +25,7 @@ from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map
 from kfgcp.store.store import Store
 from kfgcp.tracking import named_pipelines
+from kfgcp.tracking.targets import target_of
 from kfgcp.tracking.translation import translate_for
 
 
@@ -87,7 +87,7 @@ def check(
         version, note = _choose_version(env, server, store)
         if note:
             notes.append(note)
-        target = _target(env, version, options.run_options)
+        target = target_of(project, env, version, options.run_options)
         rules = [rule for rule in rules_for(env.backend) if rule.id in chosen]
         applied.update(rule.id for rule in rules)
         targets.append(target)
@@ -103,11 +103,6 @@ def check(
     shown, suppressed = suppress(rows, source_map.comments, suppressions(project))
     rules = [rule for rule in all_rules if rule.id in applied]
     return Report(spec.name, spec.version, targets, shown, suppressed, notes, rules)
-
-
-def _target(env: Environment, version: Version | None, options: RunOptions) -> Target:
-    settings = typed_settings(env)
-    return Target(env.name, env.backend, version, settings, options, runner_of(env))
 
 
 def _contexts_by_env(
@@ -135,7 +130,7 @@ def find_suppressed_places(
     """Return the places of the findings about a run that comments suppress."""
     env = project.env(request.options.env)
     version, _ = _choose_version(env, None, store)
-    target = _target(env, version, request.options)
+    target = target_of(project, env, version, request.options)
     pipeline = PipelineContext(request.spec, request.params)
     findings = _judge_for(env, rules_for(env.backend), pipeline, target)
     source_map = read_source_map(request.spec)

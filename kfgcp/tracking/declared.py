@@ -208,7 +208,7 @@ def _load(project: Project, selection: Selection, name: str) -> LoadedPipeline:
             " pushed.",
             hint="Name the file of the pipeline as its source.",
         )
-    require_pinned_images(spec, env)
+    require_pinned_images(spec, project, env)
     check_pipeline_name(spec.name)
     tags = project.pipeline(name).tags
     for tag in tags:
@@ -217,7 +217,7 @@ def _load(project: Project, selection: Selection, name: str) -> LoadedPipeline:
     sent = sent_spec(env, spec)
     upload = VersionUpload(project.name, spec.name, spec.version, to_yaml(sent))
     push = Push(upload, sent, tuple(dict.fromkeys(tags)))
-    notes = tuple(stand_in_notes(spec, env))
+    notes = tuple(stand_in_notes(spec, project, env))
     return LoadedPipeline(spec, sent, DesiredPipeline(name, push), notes)
 
 

@@ -13,18 +13,17 @@ from dataclasses import replace
 from typing import Final
 
 from kfgcp.backends.base import SubmitRequest
-from kfgcp.backends.registry import typed_settings
 from kfgcp.config import Project
-from kfgcp.deploy.images.pins import runner_of
 from kfgcp.rules.before_run import refuse_errors, refuse_unpinned_images, warning_lines
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.findings import RuleFinding, Severity
 from kfgcp.rules.general import general_rules
 from kfgcp.rules.ignored import Ignored, Place
-from kfgcp.rules.rule import Target, judge
+from kfgcp.rules.rule import judge
 from kfgcp.spec.pipeline_files import may_suppress_rules
 from kfgcp.spec.wire import may_need_translation
 from kfgcp.store.store import Store
+from kfgcp.tracking.targets import target_of
 
 # Notes, and what cannot be judged, are too common to be shown at every run.
 _SHOWN_SEVERITIES: Final = (Severity.ERROR, Severity.WARNING)
@@ -71,8 +70,7 @@ def with_ignored_findings(
 def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding]:
     """Return the errors and warnings about a run that the user has not suppressed."""
     env = project.env(request.options.env)
-    settings = typed_settings(env)
-    target = Target(env.name, env.backend, None, settings, request.options, runner_of(env))
+    target = target_of(project, env, None, request.options)
     spec = request.spec
     with_translation = may_need_translation(spec.pipeline_spec, spec.platform_spec)
     rules = [

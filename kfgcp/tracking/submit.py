@@ -28,6 +28,7 @@ from kfgcp.spec.source import Source, display_path
 from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, named_pipelines, pipelines
 from kfgcp.tracking.engine_thread import EngineThread, cancelled_on_interrupt
+from kfgcp.tracking.environment_options import with_environment_options
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
@@ -119,11 +120,10 @@ def prepare(
         spec=spec,
         params=spec_params.resolve(spec.params, values),
         options=replace(
-            options,
+            with_environment_options(options, environment),
             env=environment.name,
             experiment=options.experiment or workspace.project.experiment,
             labels=_collect_labels(spec, environment, options.labels),
-            max_parallel=options.max_parallel or environment.get("max_parallel"),
         ),
         submit_dir=str(folder),
         source=_find_source(spec, folder),
@@ -273,9 +273,9 @@ def notes_of(workspace: OpenProject, backend: Backend, request: SubmitRequest) -
         Unsupported: a rule says that the pipeline cannot run.
         UsageError: an image of the pipeline is not pinned, and the run is for a real service.
     """
-    env = workspace.project.env(request.options.env)
-    image_notes = stand_in_notes(request.spec, env)
-    rule_notes = check_before_run(workspace.project, request)
+    project = workspace.project
+    image_notes = stand_in_notes(request.spec, project, project.env(request.options.env))
+    rule_notes = check_before_run(project, request)
     return image_notes + list(rule_notes) + list(backend.notes(request))
 
 

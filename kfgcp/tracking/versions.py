@@ -42,8 +42,8 @@ def push(
     environment = project.env(env)
     if spec.entry is not None:
         check_environment(spec.entry, environment)
-    require_pinned_images(spec, environment)
-    notes = stand_in_notes(spec, environment)
+    require_pinned_images(spec, project, environment)
+    notes = stand_in_notes(spec, project, environment)
     sent = sent_spec(environment, spec)
     prepared = prepare_push(project.name, spec, sent, to_yaml(sent), tags)
     registry = open_registry(workspace, environment.name)

@@ -207,7 +207,7 @@ class ProjectMethods(OpenProject):
             images = build(pipeline.pipeline_spec).images
 
         def image_checks(environment: Environment) -> Sequence[Check]:
-            return doctor_checks(images or (), environment)
+            return doctor_checks(images or (), self.project, environment)
 
         findings = []
         for finding in diagnose(lambda: self.project, env, images, image_checks):

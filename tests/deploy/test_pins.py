@@ -362,6 +362,32 @@ def test_doctor_names_all_images_that_cannot_exist(
     assert [entry["ok"] for entry in local.json if entry["check"] == "pins"] == [None]
 
 
+def test_a_foreign_image_with_a_tag_of_the_same_form_is_no_finding(
+    project: Callable[..., None], kfgcp: Command, home: Path
+) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    lock_all()
+    foreign_image = "registry.other.example/shop:c-0123456789ab"
+    (home / "pipe.py").write_text(PIPELINE.replace('"python"', f'"{foreign_image}"'))
+    assert compiled_images() >= {foreign_image, f"{REGISTRY}/shop@{DIGEST}"}
+    assert kfgcp("check", "pipe.py", "--env", "dev").code == 0
+    doctor = kfgcp("doctor", "pipe.py", "--env", "dev", "--json")
+    assert "pins" not in [row["check"] for row in doctor.json]
+    dry_run = kfgcp("run", "pipe.py", "--env", "dev", "--dry-run")
+    assert dry_run.code == 0, dry_run.err
+
+
+def test_an_image_of_an_earlier_content_was_not_pushed_either(
+    project: Callable[..., None], kfgcp: Command, home: Path
+) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    (home / "pipe.py").write_text(PIPELINE.replace('"shop"', f'"{REGISTRY}/shop:c-0123456789ab"'))
+    lock_all()
+    result = kfgcp("run", "pipe.py", "--env", "dev", "--dry-run")
+    assert result.code == 2
+    assert f"The image {REGISTRY}/shop:c-0123456789ab of component own is not in" in result.err
+
+
 def test_doctor_has_nothing_to_say_of_pinned_images(project: Callable[..., None]) -> None:
     project(f'image_registry = "{REGISTRY}"')
     lock_all()
@@ -369,5 +395,5 @@ def test_doctor_has_nothing_to_say_of_pinned_images(project: Callable[..., None]
 
 
 def test_a_name_in_a_foreign_template_is_named() -> None:
-    (unpinned,) = unpinned_images(["tabular", "python:3.12"])
+    (unpinned,) = unpinned_images(["tabular", "python:3.12"], frozenset())
     assert unpinned.problem == "The image tabular is a name that only kfgcp can replace."

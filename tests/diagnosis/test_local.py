@@ -49,6 +49,15 @@ def test_all_is_well_in_an_empty_folder_and_nothing_is_written(home: Path) -> No
     assert _list_files(home) == before
 
 
+def test_an_environment_with_all_tasks_in_containers_needs_docker(home: Path) -> None:
+    (home / "kfgcp.toml").write_text('[env.local]\nbackend = "local"\nexecutor = "docker"\n')
+
+    finding = api.doctor()[-1]
+
+    assert (finding.check, finding.ok) == ("docker", False)
+    assert finding.hint.startswith("Start Docker, or set DOCKER_HOST.")
+
+
 def test_after_a_run(home: Path, store: Store, make_run: Callable[..., Run]) -> None:
     store.add_run(make_run())
     before = (home / ".kfgcp/kfgcp.db").read_bytes()

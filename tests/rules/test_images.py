@@ -14,10 +14,16 @@ REGISTRY = "europe-west4-docker.pkg.dev/acme/images"
 TAG = "c-0123456789ab"
 
 
+# The images of a project with [image.shop], [image.components-shop] and this registry.
+NAMES = ["components-base", "components-gcp", "components-tabular", "shop", "components-shop"]
+REPOSITORIES = frozenset(NAMES) | {f"{REGISTRY}/{name}" for name in NAMES}
+
+
 def find(image: str, runner: Runner) -> list[RuleFinding]:
     document = edited(BASE, [(f"{CONTAINER}.image", image)])
     pipeline = PipelineContext(from_documents([document], "hello.yaml"))
-    return judge(rules_of(images), pipeline, Target("dev", "vertex", runner=runner))
+    target = Target("dev", "vertex", runner=runner, image_repositories=REPOSITORIES)
+    return judge(rules_of(images), pipeline, target)
 
 
 CASES = [
@@ -70,3 +76,19 @@ def test_an_unpinned_image_is_a_note_for_a_stand_in(image: str, message: str, hi
 @pytest.mark.parametrize("runner", [Runner.THIS_MACHINE, Runner.UNKNOWN])
 def test_an_unpinned_image_is_fine_on_this_machine(runner: Runner) -> None:
     assert find(f"shop:{TAG}", runner) == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        # Another registry, another name in the registry of the project, and an image of Docker Hub.
+        f"europe-west4-docker.pkg.dev/other/images/shop:{TAG}",
+        f"europe-west4-docker.pkg.dev/other/images/components-tabular:{TAG}",
+        f"{REGISTRY}/other:{TAG}",
+        f"{REGISTRY}/nested/shop:{TAG}",
+        f"other:{TAG}",
+    ],
+)
+def test_a_foreign_image_may_have_a_tag_of_the_same_form(image: str) -> None:
+    assert find(image, Runner.SERVICE) == []
+    assert find(image, Runner.STAND_IN) == []

@@ -155,7 +155,7 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
             "kfgcp.toml [env.local]: unknown key 'max_paralel'.",
             (
                 "Did you mean 'max_parallel'? Known keys: accelerators, backend,"
-                " container_credentials, container_folders, container_network, labels,"
+                " container_credentials, container_folders, container_network, executor, labels,"
                 " max_parallel, pipeline_root, registry, request_seconds, s3_addressing,"
                 " s3_endpoint, s3_region, secrets."
             ),
@@ -209,6 +209,11 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
             '[env.local]\nbackend = "local"\nmax_parallel = 0\n',
             "kfgcp.toml [env.local]: max_parallel must be at least 1.",
             "",
+        ),
+        (
+            '[env.local]\nbackend = "local"\nexecutor = "process"\n',
+            "kfgcp.toml [env.local]: executor is 'process', which is not auto or docker.",
+            'Write executor = "docker" to run all tasks in containers.',
         ),
         (
             '[project]\nimage_registry = "https://docker.acme.example/"\n',

@@ -28,15 +28,16 @@ NEEDED_BYTES: Final = 200_000_000
 
 def local_checks(project: Project, env: Environment) -> list[Check]:
     """Return the checks, in the order in which a run uses the things that they check."""
+    settings = LocalSettings.of(env.settings)
     checks: list[Check] = [
         ("python", python),
         ("kfp", kfp),
         ("disk", partial(disk, project.home)),
         ("store", partial(store, project.home)),
         ("uv", uv),
-        ("docker", docker),
+        ("docker", partial(docker, required=settings.executor == "docker")),
     ]
-    if LocalSettings.of(env.settings).pipeline_root:
+    if settings.pipeline_root:
         checks.append(("pipeline_root", partial(pipeline_root, env, project.root)))
     return checks
 
@@ -104,13 +105,22 @@ def uv() -> str:
     return process.stdout.strip()
 
 
-def docker() -> str | Aside:
+def docker(*, required: bool = False) -> str | Aside:
     """Check that a Docker engine answers. Pipelines of Python components do not need it.
 
     Without an engine the result is an `Aside`: a dash instead of an error.
+
+    Args:
+        required: whether the environment runs all tasks in containers.
+
+    Raises:
+        MissingExtra: the docker package is required and not installed.
+        Unsupported: an engine is required and none answers.
     """
     from kfgcp.services.docker_engine import connect
 
+    if required:
+        connect().close()
     try:
         client = connect()
     except MissingExtra as error:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from kfgcp import file_uris
 from kfgcp.data_folders import is_for_data_only
 from kfgcp.errors import ConfigError
 from kfgcp.settings import BackendSettings
 from kfgcp.translation_tables import Form
+
+# The values of `executor`. `process` is only an option of a run: it refuses containers.
+EXECUTORS: Final = ("auto", "docker")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +24,8 @@ class LocalSettings(BackendSettings):
     Attributes:
         max_parallel: the most tasks that run at the same time. None is a number that depends on the
             processors of this machine.
+        executor: how tasks run when a run does not say it: `docker` for all tasks in containers, or
+            `auto` as the option `executor` of a run. None is `auto`.
         registry: the folder with the versions of pipelines, relative to kfgcp.toml. None is the
             folder `versions` of the state folder.
         container_credentials: tasks in containers get the Google credentials of the user.
@@ -30,6 +36,7 @@ class LocalSettings(BackendSettings):
     """
 
     max_parallel: int | None = None
+    executor: str | None = None
     registry: str | None = None
     container_credentials: bool = False
     container_folders: tuple[str, ...] = ()
@@ -42,6 +49,11 @@ class LocalSettings(BackendSettings):
         super().validate(where)
         if self.max_parallel is not None and self.max_parallel < 1:
             raise ConfigError(f"{where}: max_parallel must be at least 1.")
+        if self.executor is not None and self.executor not in EXECUTORS:
+            raise ConfigError(
+                f"{where}: executor is {self.executor!r}, which is not {' or '.join(EXECUTORS)}.",
+                hint='Write executor = "docker" to run all tasks in containers.',
+            )
         if self.registry is not None and not self.registry.strip():
             raise ConfigError(f"{where}: registry must be the path of a folder.")
 

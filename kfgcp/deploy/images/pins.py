@@ -19,7 +19,7 @@ from kfgcp.hosts import is_loopback
 from kfgcp.rules.rule import Runner
 from kfgcp.spec.image_names import bare_images, container_images, replace_images
 from kfgcp.spec.load import Spec
-from kfgcp.spec.unpinned_images import Unpinned, unpinned_images
+from kfgcp.spec.unpinned_images import Unpinned, image_repositories, unpinned_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def pin_images(spec: Spec, read_project: Callable[[], Project]) -> Spec:
     return replace(spec, pipeline_spec=replace_images(spec.pipeline_spec, references))
 
 
-def stand_in_notes(spec: Spec, env: Environment) -> list[str]:
+def stand_in_notes(spec: Spec, project: Project, env: Environment) -> list[str]:
     """Return a line for each image of a pipeline that is not pinned, for a stand-in.
 
     A stand-in runs pipelines on this machine, where nothing has to be pulled. For a service, the
@@ -62,15 +62,16 @@ def stand_in_notes(spec: Spec, env: Environment) -> list[str]:
 
     Args:
         spec: the pipeline.
+        project: the project.
         env: the environment that will run it.
     """
     if runner_of(env) is not Runner.STAND_IN:
         return []
-    unpinned = unpinned_images(container_images(spec.pipeline_spec))
+    unpinned = _unpinned_images(spec, project)
     return [f"{image.problem} A service would refuse the run." for image in unpinned]
 
 
-def require_pinned_images(spec: Spec, env: Environment) -> None:
+def require_pinned_images(spec: Spec, project: Project, env: Environment) -> None:
     """Refuse a pipeline with an image that is not pinned, for a service.
 
     Raises:
@@ -78,8 +79,12 @@ def require_pinned_images(spec: Spec, env: Environment) -> None:
     """
     if runner_of(env) is not Runner.SERVICE:
         return
-    for image in unpinned_images(container_images(spec.pipeline_spec)):
+    for image in _unpinned_images(spec, project):
         raise UsageError(image.problem, hint=image.hint)
+
+
+def _unpinned_images(spec: Spec, project: Project) -> list[Unpinned]:
+    return unpinned_images(container_images(spec.pipeline_spec), image_repositories(project))
 
 
 def runner_of(env: Environment) -> Runner:
@@ -89,14 +94,15 @@ def runner_of(env: Environment) -> Runner:
     return Runner.STAND_IN if is_stand_in(env) else Runner.SERVICE
 
 
-def doctor_checks(images: Iterable[str], env: Environment) -> list[Check]:
+def doctor_checks(images: Iterable[str], project: Project, env: Environment) -> list[Check]:
     """Return the check of `kfgcp doctor` for images that cannot exist, no check without any.
 
     Args:
         images: the images of the pipeline.
+        project: the project.
         env: the environment that will run it.
     """
-    unpinned = unpinned_images(images)
+    unpinned = unpinned_images(images, image_repositories(project))
     needs_registry = runner_of(env) is Runner.SERVICE
     return [("pins", partial(_check_pins, unpinned, needs_registry))] if unpinned else []
 

@@ -189,3 +189,17 @@ def test_tables_that_are_not_valid_do_not_stop_the_other_schedules(project: Path
     assert "has the unknown backend 'vertx'" in notes["wrong-env"]
     assert actions(of_local) == {"hourly": TickAction.STARTED, "wrong-key": TickAction.FAILED}
     assert len(ended_runs(project)) == 1
+
+
+def test_runs_of_a_schedule_have_the_executor_of_their_environment(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (project / "kfgcp.toml").open("a") as file:
+        file.write('[env.local]\nbackend = "local"\nexecutor = "docker"\n')
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{project}/no-docker.sock")
+    tick(project, NOON)
+
+    (result,) = tick(project, NOON + HOUR)
+
+    assert result.action is TickAction.FAILED
+    assert "say runs a container." in result.note

@@ -19,8 +19,7 @@ encoding.
 A source that ends with a slash is a folder. A file goes into a target that ends with a slash or is
 a folder of this machine. Otherwise, the target is the new name of the file.
 
-Switch caching off, because the target may have changed since the last run:
-`copy_files(...).set_caching_options(False)`.
+The task is not cached, because the target may have changed since the last run.
 
 `gs://` needs `pip install 'kfgcp[gcp]'` and `s3://` needs `pip install 'kfgcp[s3]'`. The client
 libraries find the credentials.
@@ -42,7 +41,10 @@ from typing import NamedTuple
 
 from kfp import dsl
 
+from kfgcp_components.caching import without_cache
 
+
+@without_cache
 @dsl.component(base_image="gcp", install_kfp_package=False)  # type: ignore[untyped-decorator]
 def copy_files(
     source: str,

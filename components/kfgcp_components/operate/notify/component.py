@@ -15,13 +15,17 @@ the host.
 
 ## Limits
 
-- A cached task sends nothing. Switch its cache off with `task.set_caching_options(False)`.
+- A cached task would send nothing, so the task is not cached. `kfgcp run --cache` switches the
+  cache on for all tasks, also for this one.
 - To send a message at the end of a run, also of a failed one, use `notify_on_exit`.
 """
 
 from kfp import dsl
 
+from kfgcp_components.caching import without_cache
 
+
+@without_cache
 @dsl.component(base_image="base", install_kfp_package=False)  # type: ignore[untyped-decorator]
 def notify(
     url: str,

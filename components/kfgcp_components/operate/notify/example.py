@@ -9,5 +9,4 @@ from kfgcp_components import ingest_table, notify
 def example(url: str = "env:SLACK_URL", source: str = "examples/data/breast_cancer.csv") -> None:
     """Tell a channel of Slack that new data has arrived."""
     table = ingest_table(source=source)
-    message = notify(url=url, text="new data has arrived", format="slack").after(table)
-    message.set_caching_options(False)
+    notify(url=url, text="new data has arrived", format="slack").after(table)

@@ -11,7 +11,10 @@ cancelled. Everything about the webhook is as in `notify`.
 
 from kfp import dsl
 
+from kfgcp_components.caching import without_cache
 
+
+@without_cache
 @dsl.component(base_image="base", install_kfp_package=False)  # type: ignore[untyped-decorator]
 def notify_on_exit(
     url: str,

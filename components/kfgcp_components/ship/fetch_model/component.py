@@ -11,15 +11,18 @@ folder of the model is empty. `gate_model` takes an empty folder as no champion.
 
 ## Limits
 
-- The version that an alias means can change between two runs, and the cache does not see that.
-  Switch the cache off with `task.set_caching_options(False)`.
+- The version that an alias means can change between two runs, and the cache does not see that. So
+  the task is not cached.
 """
 
 from typing import NamedTuple
 
 from kfp import dsl
 
+from kfgcp_components.caching import without_cache
 
+
+@without_cache
 @dsl.component(base_image="gcp", install_kfp_package=False)  # type: ignore[untyped-decorator]
 def fetch_model(
     registry: str,

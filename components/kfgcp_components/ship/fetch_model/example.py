@@ -8,5 +8,4 @@ from kfgcp_components import fetch_model
 @dsl.pipeline(name="fetch-model-example")
 def example(registry: str = "registry") -> None:
     """Read the champion, if there is one."""
-    fetched = fetch_model(registry=registry, name="diagnosis", required=False)
-    fetched.set_caching_options(False)
+    fetch_model(registry=registry, name="diagnosis", required=False)

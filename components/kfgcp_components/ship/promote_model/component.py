@@ -9,16 +9,19 @@ that your checks compared with.
 - In a folder, the store decides which of two tasks is first. Vertex AI has no condition for moving
   an alias: the component reads the alias just before and after the move. Of two tasks that move it
   within the same moment, both may succeed, and the later one counts.
-- The component has a side effect, so a cached task moves nothing. Switch its cache off with
-  `task.set_caching_options(False)`.
-- To go back, promote the version of the output `previous`. On Vertex AI, a task that is tried again
+- A cached task would move nothing, so the task is not cached. `kfgcp run --cache` switches the
+  cache on for all tasks, also for this one.
+- To go back, promote the version that the task returned. On Vertex AI, a task that is tried again
   does not know it any more. In a folder, the files below
   `NAME/aliases/ALIAS/` are the history of the alias.
 """
 
 from kfp import dsl
 
+from kfgcp_components.caching import without_cache
 
+
+@without_cache
 @dsl.component(base_image="gcp", install_kfp_package=False)  # type: ignore[untyped-decorator]
 def promote_model(
     registry: str, name: str, version: str, alias: str = "champion", expected: str = ""

@@ -13,8 +13,4 @@ def example(registry: str = "registry", source: str = "examples/data/breast_canc
     registered = register_model(
         model=trained.outputs["classifier"], registry=registry, name="diagnosis"
     )
-    registered.set_caching_options(False)
-    promoted = promote_model(
-        registry=registry, name="diagnosis", version=registered.outputs["version"]
-    )
-    promoted.set_caching_options(False)
+    promote_model(registry=registry, name="diagnosis", version=registered.outputs["version"])

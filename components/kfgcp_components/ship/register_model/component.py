@@ -30,9 +30,8 @@ for folders, so that a pipeline can use both registries.
 
 - In a folder, a task that is killed while it writes leaves files below `versions/` without
   `version.json`. The registry does not show them, and the next attempt completes them.
-
-- The component has a side effect, so a cached task registers nothing. Switch its cache off with
-  `task.set_caching_options(False)`.
+- A cached task would register nothing, so the task is not cached. `kfgcp run --cache` switches the
+  cache on for all tasks, also for this one.
 - It gives no alias. `promote_model` does, after the checks that you want.
 """
 
@@ -40,7 +39,10 @@ from typing import NamedTuple
 
 from kfp import dsl
 
+from kfgcp_components.caching import without_cache
 
+
+@without_cache
 @dsl.component(base_image="gcp", install_kfp_package=False)  # type: ignore[untyped-decorator]
 def register_model(
     model: dsl.Input[dsl.Model],

@@ -10,10 +10,9 @@ def example(registry: str = "registry", source: str = "examples/data/breast_canc
     """Train a model and register it as a version of "diagnosis"."""
     table = ingest_table(source=source).outputs["table"]
     trained = train_classifier(train=table, target="diagnosis")
-    registered = register_model(
+    register_model(
         model=trained.outputs["classifier"],
         registry=registry,
         name="diagnosis",
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     )
-    registered.set_caching_options(False)

@@ -48,7 +48,7 @@ def predict(
         registered = register_model(
             model=classifier, registry=registry, name=name, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER
         )
-        promoted = promote_model(
+        promote_model(
             registry=registry,
             name=name,
             version=registered.outputs["version"],
@@ -56,7 +56,4 @@ def predict(
             expected="none",
         )
         first_predicted = predict_batch(model=classifier, table=rows)
-    # These tasks read or change the registry, so their results must not come from the cache.
-    for task in (fetched, registered, promoted):
-        task.set_caching_options(False)
     return dsl.OneOf(predicted.outputs["Output"], first_predicted.outputs["Output"])

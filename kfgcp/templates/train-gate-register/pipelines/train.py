@@ -56,17 +56,16 @@ def train(
         resamples=resamples,
         seed=seed,
     )
+    # Each decision is about the champion of this moment.
+    gate.set_caching_options(False)
     with dsl.If(gate.outputs["passed"] == True):  # noqa: E712 - KFP needs the comparison
         registered = register_model(
             model=challenger, registry=registry, name=name, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER
         )
-        promoted = promote_model(
+        promote_model(
             registry=registry,
             name=name,
             version=registered.outputs["version"],
             expected=champion.outputs["resolved_version"],
         )
-    # These tasks read or change the registry, so their results must not come from the cache.
-    for task in (champion, gate, registered, promoted):
-        task.set_caching_options(False)
     return gate.outputs["passed"]
