@@ -209,8 +209,8 @@ class StartedRuns:
         runs = self._list(predicates + filters.unfinished(), "created_at desc")
         return any(not run_state(run).final for run in runs)
 
-    def find(self, recurring_run_ids: Collection[str], due: datetime) -> str | None:
-        """Return the id of the run of a due time, None when no recurring run has started it."""
+    def find(self, recurring_run_ids: Collection[str], due: datetime) -> RunAnswer | None:
+        """Return the run of a due time, None when no recurring run has started it."""
         if not recurring_run_ids:
             return None
         predicates = [
@@ -219,7 +219,7 @@ class StartedRuns:
         ]
         for run in self._list(predicates, "created_at asc"):
             if _due_of(run) == due:
-                return run["run_id"]
+                return run
         return None
 
     def named(self, name: str, experiment_id: str) -> Iterator[RunAnswer]:

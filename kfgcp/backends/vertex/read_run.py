@@ -113,8 +113,7 @@ def run_from_job(job: PipelineJob, location: JobLocation) -> tuple[Run, dict[str
     params = _params(job.get("runtimeConfig") or {}, spec)
     placed_tasks = locate_tasks(job)
     tasks = _tasks(placed_tasks, graph, params)
-    # A newer service may have a state that is not in the table. Such a run has not ended.
-    state = RUN_STATES.get(job.get("state", ""), RunState.PENDING)
+    state = job_state(job)
     outputs: dict[str, JsonValue] = {}
     if graph is not None and state is RunState.SUCCEEDED:
         outputs = dag_outputs(graph.root, {task.path: task for task in tasks})
@@ -153,6 +152,12 @@ def console_url(job_id: str, location: JobLocation) -> str:
 def read_time(text: str | None) -> str | None:
     """Convert a time of the service to the form that kfgcp uses. None stays None."""
     return parse_time(text, SERVICE)
+
+
+def job_state(job: PipelineJob) -> RunState:
+    """Return the state of the run of a job."""
+    # A newer service may have a state that is not in the table. Such a run has not ended.
+    return RUN_STATES.get(job.get("state", ""), RunState.PENDING)
 
 
 def task_state(detail: TaskDetail) -> TaskState:

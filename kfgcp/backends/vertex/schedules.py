@@ -18,8 +18,9 @@ from urllib.parse import quote
 
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.schedule_labels import due_label, project_label
-from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
+from kfgcp.backends.schedules import DesiredSchedule, FiredRun, LiveSchedule, ScheduleFacts
 from kfgcp.backends.vertex.messages import read_job
+from kfgcp.backends.vertex.read_run import job_state
 from kfgcp.backends.vertex.schedule_body import (
     due_job,
     masked_fields,
@@ -235,7 +236,7 @@ class VertexSchedules:
                 return
             self._sleep(DELETION_PAUSE)
 
-    def fire(self, desired: DesiredSchedule, due: datetime) -> tuple[str, bool]:
+    def fire(self, desired: DesiredSchedule, due: datetime) -> FiredRun:
         """Start the run of a due time, unless there is one, see `SupportsSchedules.fire`.
 
         The id of the job depends only on the schedule and the due time, so the service refuses a
@@ -256,12 +257,14 @@ class VertexSchedules:
         except Refused as refused:
             if refused.status != _CONFLICT:
                 raise
-            labels = read_job(self._http.get(f"{path}/{job_id}")).get("labels") or {}
+            existing = read_job(self._http.get(f"{path}/{job_id}"))
+            labels = existing.get("labels") or {}
             # An earlier try of this object may have started the job, although its answer was lost.
             if labels.get(SUBMISSION) != self._submission or job_id in self._fired:
-                return job_id, False
+                is_active = not job_state(existing).final
+                return FiredRun(job_id, is_new=False, is_active=is_active)
         self._fired.add(job_id)
-        return job_id, True
+        return FiredRun(job_id, is_new=True, is_active=True)
 
     def _begin_now(self, live: LiveSchedule) -> None:
         """Move a start time in the future to now.

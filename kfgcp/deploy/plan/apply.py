@@ -11,6 +11,7 @@ from kfgcp.backends.locks import HeldLock, Locked
 from kfgcp.backends.schedules import DesiredSchedule, SupportsSchedules
 from kfgcp.backends.versions import RegisteredVersion, SupportsVersions, short_version
 from kfgcp.deploy.plan.changes import PlannedChange, ResourceKind
+from kfgcp.deploy.plan.commands import apply_command
 from kfgcp.deploy.plan.pipelines import PipelinePlan, is_pending
 from kfgcp.deploy.plan.plan import Applied, ApplyStep, Notice
 from kfgcp.deploy.plan.schedules import SchedulePlan, with_entry
@@ -181,6 +182,14 @@ class Writer:
         for due, run_id in done.fired:
             text = f"started the run of {due.isoformat()}, which was due meanwhile: {run_id}"
             self._step(ResourceKind.SCHEDULE, plan.name, text, run_id=run_id)
+        if done.waiting and desired is not None:
+            command = apply_command(self.env, [plan.name])
+            text = (
+                f"{len(done.waiting)} missed due times since {done.waiting[0].isoformat()} wait,"
+                f" because max_active is {desired.max_active}. When these runs have ended, start"
+                f" the next ones: {command}"
+            )
+            self._step(ResourceKind.SCHEDULE, plan.name, text)
 
     def _report(self, name: str, running: list[Step]) -> None:
         """Report the step that has just been executed."""

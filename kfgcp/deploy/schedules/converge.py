@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
+from kfgcp.deploy.schedules.missed import MAX_MISSED
 from kfgcp.deploy.schedules.ownership import is_own
 from kfgcp.deploy.schedules.steps import (
-    MAX_MISSED,
     Step,
     StepKind,
     changed_fields,
@@ -62,11 +62,14 @@ class Done:
         fired: the due times whose runs it started, with the ids of the runs.
         is_busy: whether a schedule that must be deleted is only disabled, because its active runs
             would end with it. A later call deletes it.
+        waiting: missed due times that have no run yet, because max_active of those that apply has
+            started are active. A disabled schedule stays until a later call has started them.
     """
 
     steps: tuple[Step, ...]
     fired: tuple[tuple[datetime, str], ...]
     is_busy: bool = False
+    waiting: tuple[datetime, ...] = ()
 
 
 @dataclass(slots=True)
@@ -77,8 +80,11 @@ class _Progress:
     # The tries of a write after which the service was as before.
     failures: int = 0
     steps: list[Step] = field(default_factory=list)
-    # The missed due times that have a run now.
+    # The missed due times that have a run now, and how many of these runs are active.
     started: set[datetime] = field(default_factory=set)
+    active_count: int = 0
+    # The missed due times that must wait for the end of these runs.
+    waiting: tuple[datetime, ...] = ()
     fired: list[tuple[datetime, str]] = field(default_factory=list)
 
 
@@ -107,6 +113,8 @@ def converge(
         BackendError: the service refused a write or cannot be reached. Another call continues.
         BadAnswer: the service did not keep a property. The message names it.
         UsageError: a schedule with catch_up has missed more than MAX_MISSED due times.
+        BackendError: more due times wait for active runs than a change may start. Nothing is
+            written.
     """
     clock = clock or Clock()
     fields: Mapping[str, JsonValue] = {} if desired is None else service.fields_of(desired)
@@ -120,20 +128,26 @@ def converge(
         schedules = list(progress.live.values())
         may_wait = progress.waited < MAX_WAIT
         facts = service.schedule_facts
-        step = next_step(desired, fields, schedules, facts, now, may_wait=may_wait)
+        step = next_step(
+            desired, fields, schedules, facts, now, may_wait=may_wait, started=progress.started
+        )
         if step is None:
             is_busy = desired is None and any(schedule.is_busy for schedule in schedules)
             return Done(tuple(progress.steps), tuple(progress.fired), is_busy)
         if step.kind is StepKind.WAIT:
             notice(step)
             _wait(step, progress, clock, now)
+            _refresh(service, progress)
             continue
+        _check_counts(desired, step)
         try:
             if _prepare_runs(service, desired, step, progress):
                 continue
             if _start_missed(service, desired, step, progress):
                 # That took time, so the step may have to wait now.
                 continue
+            if progress.waiting:
+                return Done(tuple(progress.steps), tuple(progress.fired), waiting=progress.waiting)
             notice(step)
             written = _write(service, desired, step, progress)
         except BackendError as error:
@@ -167,6 +181,42 @@ def _wait(step: Step, progress: _Progress, clock: Clock, now: datetime) -> None:
     clock.sleep(max(pause.total_seconds(), 0.0))
 
 
+def _refresh(service: SupportsSchedules, progress: _Progress) -> None:
+    """Read the schedules again after a pause, in which they may have started runs."""
+    for ref in list(progress.live):
+        current = service.read_schedule(ref)
+        if current is None:
+            del progress.live[ref]
+        else:
+            progress.live[ref] = current
+
+
+def _check_counts(desired: DesiredSchedule | None, step: Step) -> None:
+    """Check that a step does not lead to more runs at the same time than the user expects.
+
+    Raises:
+        UsageError: more than MAX_MISSED due times were missed.
+        BackendError: more due times wait for active runs than max_active.
+    """
+    if desired is None:
+        return
+    name = desired.name
+    if max(len(step.missed), len(step.waiting)) > MAX_MISSED:
+        raise UsageError(
+            f"The schedule {name} has missed more than {MAX_MISSED} due times.",
+            hint="Remove catch_up from the schedule, repeat the command, then start the missed"
+            f" runs: kfgcp schedule backfill {name} --from TIME --to TIME",
+        )
+    if step.kind is StepKind.DISABLE and len(step.waiting) > desired.max_active:
+        raise BackendError(
+            f"{len(step.waiting)} due times of the schedule {name} wait for its active runs, and a"
+            f" change would start more than max_active = {desired.max_active} of them at once. It"
+            " was left as it is.",
+            hint="Repeat the command when the schedule has started them. Or pause it, and then"
+            f" each apply starts at most {desired.max_active}: kfgcp schedule pause {name}",
+        )
+
+
 def _prepare_runs(
     service: SupportsSchedules,
     desired: DesiredSchedule | None,
@@ -180,7 +230,7 @@ def _prepare_runs(
     """
     if progress.is_prepared or desired is None:
         return False
-    if step.kind in (StepKind.ENABLE, StepKind.DELETE):
+    if step.kind in (StepKind.ENABLE, StepKind.DELETE, StepKind.START):
         return False
     service.prepare_runs(desired)
     progress.is_prepared = True
@@ -193,23 +243,27 @@ def _start_missed(
     step: Step,
     progress: _Progress,
 ) -> bool:
-    """Start the runs of the missed due times of a step, and return whether there were any."""
-    missed = [due for due in step.missed if due not in progress.started]
+    """Start the runs of the missed due times of a step, and return whether any was looked at.
+
+    The earliest come first. At most max_active of them are active at the same time, also when
+    earlier calls have started some. The others are in `progress.waiting` afterwards.
+    """
     if desired is None:
         return False
-    if len(step.missed) > MAX_MISSED:
-        raise UsageError(
-            f"The schedule {desired.name} has missed more than {MAX_MISSED} due times, and apply"
-            " would start their runs at the same time.",
-            hint="Remove catch_up from the schedule, repeat the command, then start the missed"
-            f" runs: kfgcp schedule backfill {desired.name} --from TIME --to TIME",
-        )
-    for due in missed:
-        run_id, is_new = service.fire(desired, due)
+    count = len(progress.started)
+    progress.waiting = ()
+    for index, due in enumerate(step.missed):
+        if due in progress.started:
+            continue
+        if progress.active_count >= desired.max_active:
+            progress.waiting = step.missed[index:]
+            break
+        run = service.fire(desired, due)
         progress.started.add(due)
-        if is_new:
-            progress.fired.append((due, run_id))
-    return bool(missed)
+        progress.active_count += run.is_active
+        if run.is_new:
+            progress.fired.append((due, run.run_id))
+    return len(progress.started) > count
 
 
 def _write(

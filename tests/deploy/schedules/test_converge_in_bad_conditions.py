@@ -14,7 +14,7 @@ import pytest
 from converged_schedules import SERVICES, apply, desired_schedule, kinds
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule
 from kfgcp.deploy.schedules.converge import MAX_REFUSALS
-from kfgcp.deploy.schedules.steps import StepKind, has_next_step
+from kfgcp.deploy.schedules.steps import StepKind, next_step
 from kfgcp.errors import Refused, UsageError
 from simulated_schedules import WITH_UPDATE, WITHOUT_UPDATE, KilledError, SimulatedService
 
@@ -131,10 +131,14 @@ def test_an_earlier_version_returns_while_its_run_is_active() -> None:
 
     done = apply(service, desired_schedule("one", 60))
     service.advance(3 * 3600)
-
-    assert kinds(done) == [StepKind.CREATE, StepKind.DISABLE, StepKind.ENABLE, StepKind.DELETE]
     enabled = {row.live.ref: row.live.enabled for row in service.rows.values()}
-    assert enabled == {"schedule-1": False, "schedule-3": True}
+    service.busy = ""
+    last = apply(service, desired_schedule("one", 60))
+
+    assert kinds(done) == [StepKind.CREATE, StepKind.DISABLE, StepKind.ENABLE]
+    # The second one stays with the first one: its start time tells what the first one owes.
+    assert enabled == {"schedule-1": False, "schedule-2": False, "schedule-3": True}
+    assert kinds(last) == [StepKind.DELETE, StepKind.DELETE]
     assert (lost(service, 60 * MINUTE), doubled(service)) == ([], [])
 
 
@@ -151,7 +155,7 @@ def test_a_schedule_that_starts_late_needs_a_step() -> None:
 
     def has_step() -> bool:
         fields, live = service.fields_of(desired), service.list_schedules()
-        return has_next_step(desired, fields, live, service.facts, service.now)
+        return next_step(desired, fields, live, service.facts, service.now) is not None
 
     before = has_step()
     apply(service, desired)

@@ -213,7 +213,7 @@ def test_due_times_that_wait_are_started_before_an_update_skips_them(
     apply(schedules, desired_schedule(timetable=hourly))
     cloud.schedule_clock = lambda: datetime.now(UTC).timestamp()
 
-    done = apply(open_schedules(), desired_schedule(timetable=hourly, max_active=2))
+    done = apply(open_schedules(), desired_schedule(timetable=hourly, max_active=4))
 
     kinds = [step.kind for step in done.steps]
     assert kinds == [StepKind.DISABLE, StepKind.UPDATE, StepKind.ENABLE]
