@@ -144,13 +144,14 @@ class Writer:
             desired = with_entry(desired, entry)
             if move is not None:
                 move = replace(move, target=entry)
-        if desired is None and move is not None:
-            # A schedule without its tag is still there for the next apply. A tag without its
-            # schedule would stay for ever.
-            self._move_tag(plan.name, move)
+        if move is not None:
+            self._remove_tags(move)
+            if move.target is None:
+                self._step(ResourceKind.SCHEDULE, plan.name, move.line)
         self._converge(plan, desired)
-        if desired is not None and move is not None:
-            self._move_tag(plan.name, move)
+        if move is not None and move.target is not None:
+            self._open_tags().set_tag(move.target, move.tag)
+            self._step(ResourceKind.SCHEDULE, plan.name, move.line)
 
     def _converge(self, plan: SchedulePlan, desired: DesiredSchedule | None) -> None:
         if self.service is None:
@@ -196,17 +197,25 @@ class Writer:
         while running:
             self._step(ResourceKind.SCHEDULE, name, step_text(running.pop()))
 
-    def _move_tag(self, schedule: str, move: TagMove) -> None:
+    def _remove_tags(self, move: TagMove) -> None:
+        """Remove the tag of a schedule from all versions that another pipeline has.
+
+        It comes before the change of the schedule. A killed apply then leaves a schedule without
+        its tag, which the next plan sees. A plan reads only the pipelines of schedules, so it would
+        not see a tag that stayed at a pipeline without one.
+        """
+        target = move.target
+        for holder in move.holders:
+            # `set_tag` removes the tag from the other versions of its pipeline.
+            if target is None or holder.pipeline != target.pipeline:
+                self._open_tags().remove_tag(holder, move.tag)
+
+    def _open_tags(self) -> SupportsVersions:
+        """Return the registry for a change of tags."""
         if self.registry is None:
             raise ValueError("a plan with tags has a registry")
         self.lock.check()
-        if move.target is not None:
-            self.registry.set_tag(move.target, move.tag)
-        for holder in move.holders:
-            # `set_tag` has removed the tag from the other versions of its pipeline.
-            if move.target is None or holder.pipeline != move.target.pipeline:
-                self.registry.remove_tag(holder, move.tag)
-        self._step(ResourceKind.SCHEDULE, schedule, move.line)
+        return self.registry
 
 
 def step_text(step: Step) -> str:
