@@ -33,6 +33,10 @@ MAX_WAIT: Final = timedelta(minutes=3)
 MAX_REFUSALS: Final = 4
 """How often a write is tried that the service refuses for now, for example with 429."""
 
+MAX_REFUSED: Final = timedelta(minutes=1)
+"""How long the service may refuse one kind of write for now. A replacement that begins again in the
+meantime sends the same write to another schedule."""
+
 MAX_FAILURES: Final = 6
 """How often a write is tried whose answers are lost and that changes nothing."""
 
@@ -72,6 +76,14 @@ class Done:
     waiting: tuple[datetime, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A kind of write that the service refuses for now. since: when it did so first."""
+
+    since: datetime
+    error: Refused
+
+
 @dataclass(slots=True)
 class _Progress:
     live: dict[str, LiveSchedule]
@@ -79,6 +91,7 @@ class _Progress:
     is_prepared: bool = False
     # The tries of a write after which the service was as before.
     failures: int = 0
+    refusals: dict[StepKind, _Refusal] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     # The missed due times that have a run now, and how many of these runs are active.
     started: set[datetime] = field(default_factory=set)
@@ -135,6 +148,7 @@ def converge(
             is_busy = desired is None and any(schedule.is_busy for schedule in schedules)
             return Done(tuple(progress.steps), tuple(progress.fired), is_busy)
         if step.kind is StepKind.WAIT:
+            _check_refusals(progress, step.until or now)
             notice(step)
             _wait(step, progress, clock, now)
             _refresh(service, progress)
@@ -157,11 +171,14 @@ def converge(
             before = progress.live
             progress.live = _read_again(service, project, name, clock)
             progress.failures = progress.failures + 1 if progress.live == before else 0
-            limit = MAX_REFUSALS if isinstance(error, Refused) else MAX_FAILURES
-            if progress.failures >= limit:
+            if isinstance(error, Refused):
+                _note_refusal(progress, step, error, name, now)
+                _check_refusals(progress, clock.now() + offset)
+            elif progress.failures >= MAX_FAILURES:
                 raise
             continue
         progress.failures = 0
+        progress.refusals.pop(step.kind, None)
         progress.steps.append(step)
         if step.kind in (StepKind.CREATE, StepKind.UPDATE):
             _check_written(written, fields, name)
@@ -179,6 +196,36 @@ def _wait(step: Step, progress: _Progress, clock: Clock, now: datetime) -> None:
     pause = min(step.until - now, MAX_WAIT - progress.waited)
     progress.waited += pause
     clock.sleep(max(pause.total_seconds(), 0.0))
+
+
+def _note_refusal(
+    progress: _Progress, step: Step, error: Refused, name: str, now: datetime
+) -> None:
+    """Remember that the service refuses a write for now. now: when the write was tried."""
+    earlier = progress.refusals.get(step.kind)
+    refused = error.amended(
+        message=f"The service refuses to {step.kind.value} the schedule {name} for now:"
+        f" {error.message}",
+        hint="Repeat the command some minutes later. It continues where it has stopped.",
+    )
+    since = now if earlier is None else earlier.since
+    progress.refusals[step.kind] = _Refusal(since, refused)
+
+
+def _check_refusals(progress: _Progress, until: datetime) -> None:
+    """Stop when the service refuses a write again and again.
+
+    Args:
+        progress: what has happened so far.
+        until: the moment of the next try.
+
+    Raises:
+        Refused: it does so for MAX_REFUSED or MAX_REFUSALS tries. The message names the schedule.
+    """
+    for refusal in progress.refusals.values():
+        is_long = until - refusal.since >= MAX_REFUSED
+        if is_long or progress.failures >= MAX_REFUSALS:
+            raise refusal.error
 
 
 def _refresh(service: SupportsSchedules, progress: _Progress) -> None:
