@@ -6,7 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from kfgcp.config_schedules import ProjectSchedule
-from kfgcp.deploy.schedules.labels import due_text, run_labels, schedule_labels
+from kfgcp.deploy.schedules.labels import (
+    UNKNOWN_DUE,
+    due_text,
+    project_label,
+    run_labels,
+    schedule_labels,
+)
+from kfgcp.labels import DUE, OTHER_SCHEDULES, PROJECT
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
@@ -31,6 +38,16 @@ class ScheduleRuns:
         labels = schedule_labels(self._workspace.project.name, schedule.name)
         run_filter = RunFilter(env=schedule.env, labels=labels)
         return collect.list_runs(self._workspace, run_filter, metrics=False)
+
+    def unclear(self, schedule: ProjectSchedule) -> list[Run]:
+        """Return the runs that another schedule or this one has started.
+
+        Their names do not tell which one, see `kfgcp.backends.kubeflow.schedule_origins`.
+        """
+        labels = {PROJECT: project_label(self._workspace.project.name), DUE: UNKNOWN_DUE}
+        run_filter = RunFilter(env=schedule.env, labels=labels)
+        runs = collect.list_runs(self._workspace, run_filter, metrics=False)
+        return [run for run in runs if schedule.name in run.labels.get(OTHER_SCHEDULES, "").split()]
 
     def start(self, schedule: ProjectSchedule, due: datetime) -> str:
         """Start the run of a due time, and return its id.

@@ -29,7 +29,7 @@ from kfgcp.backends.kubeflow.times import read_moment
 from kfgcp.backends.schedule_labels import UNKNOWN_DUE, due_label
 from kfgcp.backends.service import ServiceRecords
 from kfgcp.errors import BackendError, BadAnswer
-from kfgcp.labels import DUE, PROJECT, SCHEDULE
+from kfgcp.labels import DUE, OTHER_SCHEDULES, PROJECT, SCHEDULE
 from kfgcp.model import timestamp
 from kfgcp.services.client import ServiceClient
 
@@ -134,7 +134,10 @@ class RecurringRunIds:
         if project not in ("", self._origins.project):
             return {}
         labels = {PROJECT: self._origins.project, SCHEDULE: schedules[0]}
-        if not project or len(schedules) > 1:
+        if len(schedules) > 1:
+            # Names that share 25 characters, for example. A backfill of each of them must stop.
+            return {**labels, DUE: UNKNOWN_DUE, OTHER_SCHEDULES: " ".join(schedules[1:])}
+        if not project:
             return {**labels, DUE: UNKNOWN_DUE}
         self._remember({recurring_run_id: json.dumps([project, schedules[0]])})
         return {**labels, DUE: due_label(due)}

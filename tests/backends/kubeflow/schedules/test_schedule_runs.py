@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -198,6 +199,25 @@ def test_a_backfill_stops_at_a_run_that_may_be_of_the_schedule(
 
     assert "\n" not in caught.value.message
     assert steps == []
+
+
+def test_a_backfill_stops_at_a_run_of_one_of_two_schedules_with_similar_names(
+    new_server: ScheduleServer, home: Path
+) -> None:
+    # The names share the 25 characters that the server takes for the names of runs.
+    daily, weekly = (f"customer-churn-prediction-{word}" for word in ("daily", "weekly"))
+    desired = replace(new_server.desired(), name=weekly)
+    run_id = run_of_deleted_schedule(new_server, home, desired)
+    tables = [PROJECT.replace("churn-daily", name) for name in (daily, weekly)]
+    second = tables[1].partition('source = "churn.yaml"')[2]
+    toml = f'[project]\nname = "shop"\n{new_server.stand_in.toml("gke")}{tables[0]}{second}'
+    (home / "kfgcp.toml").write_text(toml)
+
+    for name in (daily, weekly):
+        with kfgcp.Workspace() as workspace:
+            backfill = partial(workspace.schedules.backfill, name, dry_run=True)
+            with pytest.raises(UsageError, match=f"The run {run_id} may be the run of a"):
+                backfill(DUE, DUE + timedelta(minutes=1))
 
 
 def test_a_run_of_another_project_with_the_same_schedule_has_no_labels(
