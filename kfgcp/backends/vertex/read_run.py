@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kfgcp.backends.applied import APPLIED_MARKER
 from kfgcp.backends.run_values import (
     LEAVES,
     add_group_errors,
@@ -108,6 +109,11 @@ def run_from_job(job: PipelineJob, location: JobLocation) -> tuple[Run, dict[str
     job_id = name.rpartition("/")[2]
     spec, graph = _spec_and_graph(job)
     labels = dict(job.get("labels") or {})
+    if not job.get("scheduleName"):
+        # The console copies the labels of a job that somebody clones. `schedule_name` is "only
+        # returned if the Pipeline is created by Schedule API" (pipeline_job.proto), and without the
+        # marker, the clone is not the run of a due time.
+        labels.pop(APPLIED_MARKER, None)
     # Vertex AI has no field for the experiment, so a label keeps it.
     experiment = labels.pop("experiment", "")
     params = _params(job.get("runtimeConfig") or {}, spec)
