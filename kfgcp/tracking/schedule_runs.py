@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from kfgcp.backends.registry import runs_here
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.schedules.labels import (
     UNKNOWN_DUE,
@@ -54,8 +55,13 @@ class ScheduleRuns:
 
         The parameter `time_param` is the due time in UTC, see `due_text`.
         """
-        labels = run_labels(self._workspace.project.name, schedule.name, due)
-        return self._start(schedule, self._load(schedule, ""), due, labels)
+        project = self._workspace.project
+        labels = run_labels(project.name, schedule.name, due)
+        name = ""
+        if not runs_here(project.env(schedule.env).backend):
+            # By this name, `apply` finds that the due time has a run, see `SupportsSchedules.fire`.
+            name = f"{schedule.name}-{labels[DUE]}"
+        return self._start(schedule, self._load(schedule, ""), due, labels, name)
 
     def start_now(self, schedule: ProjectSchedule, now: datetime, version: str) -> str:
         """Start a run that is not for a due time, and return its id.
@@ -66,12 +72,17 @@ class ScheduleRuns:
         return self._start(schedule, self._load(schedule, version), now, labels)
 
     def _start(
-        self, schedule: ProjectSchedule, spec: Spec, time: datetime, labels: dict[str, str]
+        self,
+        schedule: ProjectSchedule,
+        spec: Spec,
+        time: datetime,
+        labels: dict[str, str],
+        name: str = "",
     ) -> str:
         params = named_pipelines.schedule_values(spec, schedule)
         if schedule.time_param is not None:
             params[schedule.time_param] = due_text(time)
-        options = RunOptions(env=schedule.env, labels=labels)
+        options = RunOptions(env=schedule.env, labels=labels, name=name)
         backend, request = submit.prepare(self._workspace, spec, params, options)
         return submit.start(self._workspace, backend, request).run_id
 

@@ -18,6 +18,7 @@ from kfgcp.backends.registry import load_project
 from kfgcp.backends.schedules import DesiredSchedule
 from kfgcp.deploy.schedules.converge import Clock, Done, converge
 from kfgcp.errors import BackendError, UsageError
+from kfgcp.options import RunOptions
 from kubeflow_schedules import TEXT, ScheduleServer
 
 DUE = datetime(2026, 11, 30, 6, tzinfo=UTC)
@@ -218,6 +219,22 @@ def test_a_backfill_stops_at_a_run_of_one_of_two_schedules_with_similar_names(
             backfill = partial(workspace.schedules.backfill, name, dry_run=True)
             with pytest.raises(UsageError, match=f"The run {run_id} may be the run of a"):
                 backfill(DUE, DUE + timedelta(minutes=1))
+
+
+def test_a_due_time_whose_run_a_backfill_has_started_is_not_started_again(
+    new_server: ScheduleServer, home: Path
+) -> None:
+    (home / "churn.yaml").write_text(TEXT)
+    toml = f'[project]\nname = "shop"\n{new_server.stand_in.toml("gke")}{PROJECT}'
+    (home / "kfgcp.toml").write_text(toml)
+    due = DUE - timedelta(days=7)
+    with kfgcp.Workspace() as workspace:
+        (step,) = workspace.schedules.backfill("churn-daily", due, due + timedelta(minutes=1))
+    desired = new_server.desired(options=RunOptions(env="gke", experiment="default"))
+
+    run = starting(new_server, home).fire(desired, due)
+
+    assert (run.run_id, run.is_new) == (step.run_id, False)
 
 
 def test_a_run_of_another_project_with_the_same_schedule_has_no_labels(
