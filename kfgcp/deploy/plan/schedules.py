@@ -116,7 +116,8 @@ def plan_schedule(
     # The marker does not cover the pause. `apply` pauses a schedule only when kfgcp.toml says so.
     by_hand = was_changed_by_hand(current) or not (current.enabled or desired.paused)
     action = PlanAction.UPDATE
-    if len(live) > 1:
+    is_busy = any(schedule.is_busy for schedule in live)
+    if len(live) > 1 and (step is not None or is_busy):
         # A replacement has two schedules for some seconds, so a change by hand cannot be told.
         lines.append(f"schedules with this name: {len(live)} -> 1, of {_list_live(live)}")
     elif lines and by_hand:

@@ -52,6 +52,31 @@ def find_missed(
     return owed(old) + gap
 
 
+def must_stay(
+    desired: DesiredSchedule,
+    current: LiveSchedule,
+    others: Sequence[LiveSchedule],
+    old: LiveSchedule,
+    facts: ScheduleFacts,
+) -> bool:
+    """Return whether an old schedule has due times without a run that a pause must not lose.
+
+    The arguments are those of `find_missed`.
+    """
+    if not desired.paused:
+        return False
+    if facts.fires_missed:
+        return owes(old, current, others)
+    if owed(old):
+        return True
+    if not desired.catch_up or old.disabled_at is None:
+        return False
+    # A schedule that is created to be paused has a start time in the future for some seconds.
+    later = _later_ones(current, others, old)
+    until = min((item.created_at for item in later), default=old.disabled_at)
+    return bool(_between(desired.timetable, old.disabled_at, until, catch_up=False))
+
+
 def find_missed_of_all(
     desired: DesiredSchedule, others: Sequence[LiveSchedule], now: datetime
 ) -> tuple[datetime, ...]:
@@ -120,8 +145,16 @@ def _succession(
 
     An old schedule can have several successors, when processes were killed.
     """
-    later = [other for other in others if (other.created_at, other.ref) > (old.created_at, old.ref)]
-    return min(schedule.starts_at for schedule in [current] + later)
+    later = _later_ones(current, others, old)
+    return min((item.starts_at for item in later), default=current.starts_at)
+
+
+def _later_ones(
+    current: LiveSchedule, others: Sequence[LiveSchedule], old: LiveSchedule
+) -> list[LiveSchedule]:
+    """Return the schedules that were created after another one."""
+    order = (old.created_at, old.ref)
+    return [item for item in [current] + list(others) if (item.created_at, item.ref) > order]
 
 
 def _owed_to_server(old: LiveSchedule, until: datetime, *, catch_up: bool) -> tuple[datetime, ...]:

@@ -32,6 +32,7 @@ from kfgcp.deploy.schedules.missed import (
     find_missed_of_all,
     find_queue,
     find_skipped,
+    must_stay,
     owes,
 )
 from kfgcp.model import JsonValue
@@ -319,6 +320,9 @@ def _finish(
 ) -> Step | None:
     """Return the next step when a schedule has taken over: start what others owe, delete them."""
     for other in others:
+        if must_stay(desired, current, others, other, facts):
+            # The apply that ends the pause starts what it owes.
+            return None
         missed = find_missed(desired, current, others, other, facts)
         if not other.is_busy:
             return Step(StepKind.DELETE, live=other, missed=missed)

@@ -181,6 +181,38 @@ def test_another_change_while_due_times_wait_starts_none_twice(facts: ScheduleFa
     assert enabled_count(service) == len(service.rows) == 1
 
 
+@pytest.mark.parametrize("facts", [WITH_UPDATE, ONLY_REPLACES], ids=["update", "replace"])
+def test_due_times_that_wait_outlast_a_pause(facts: ScheduleFacts) -> None:
+    service = paused_service(facts, 4)
+    apply(service, desired_schedule("two", 60, max_active=2))
+    paused = desired_schedule("two", 60, max_active=2, paused=True)
+    apply(service, paused)
+    again = apply(service, paused)
+    service.advance(700)
+
+    for _ in range(3):
+        apply(service, desired_schedule("two", 60, max_active=2))
+        service.advance(700)
+    service.advance(HOUR)
+
+    assert (again.steps, again.fired) == ((), ())
+    assert set(counts(service).values()) == {1}
+    assert sorted(counts(service))[:4] == [hour(number) for number in range(1, 5)]
+    assert enabled_count(service) == len(service.rows) == 1
+
+
+def test_other_due_times_and_a_pause_keep_a_due_time_that_waits() -> None:
+    service = service_with_queue(seed=1, active_hours=1.5, until_hours=2.2)
+    apply(service, desired_schedule("one", 180, paused=True))
+    service.advance(600)
+
+    apply(service, desired_schedule("one", 180))
+    service.advance(8 * HOUR)
+
+    assert sorted(counts(service)) == [hour(number) for number in (1, 2, 3, 6, 9)]
+    assert set(counts(service).values()) == {1}
+
+
 def test_few_missed_due_times_are_started_before_an_update() -> None:
     service = paused_service(WITH_UPDATE, 2)
 
