@@ -35,8 +35,21 @@ PROJECT: Final = "kfgcp-project"
 SCHEDULE: Final = "kfgcp-schedule"
 DUE: Final = "kfgcp-due"
 
+# The other schedules that may have started a run, with blanks between, see
+# kfgcp/backends/kubeflow/schedule_runs.py. It is only in what kfgcp reads.
+OTHER_SCHEDULES: Final = "kfgcp-other-schedules"
+
 # Labels that say something about one run, and would be wrong in its repetition.
-_LABELS_OF_ONE_RUN: Final = ("env", "user", SUBMISSION, EXPERIMENT, PROJECT, SCHEDULE, DUE)
+_LABELS_OF_ONE_RUN: Final = (
+    "env",
+    "user",
+    SUBMISSION,
+    EXPERIMENT,
+    PROJECT,
+    SCHEDULE,
+    DUE,
+    OTHER_SCHEDULES,
+)
 
 # The labels that say which commit a pipeline comes from.
 GIT_LABELS: Final = ("git", "git-dirty")

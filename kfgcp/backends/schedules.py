@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.cron import Timetable
@@ -86,6 +86,20 @@ class LiveSchedule:
     handled_until: datetime | None = None
     applied: str = ""
     is_busy: bool = False
+
+
+class FiredRun(NamedTuple):
+    """The run of a due time.
+
+    Attributes:
+        run_id: the id of the run.
+        is_new: whether this call has started it.
+        is_active: whether it has not ended.
+    """
+
+    run_id: str
+    is_new: bool
+    is_active: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +191,10 @@ class SupportsSchedules(Protocol):
     def delete_schedule(self, live: LiveSchedule) -> None:
         """Delete a schedule. Its runs stay. Do nothing when it does not exist."""
 
-    def fire(self, desired: DesiredSchedule, due: datetime) -> tuple[str, bool]:
-        """Start the run of a due time, unless there is one already.
+    def fire(self, desired: DesiredSchedule, due: datetime) -> FiredRun:
+        """Start the run of a due time, unless there is one already, and return it.
 
-        Returns:
-            The id of the run, and whether this call started it. Two calls for the same due time
-            start one run, also when the answer of the first was lost.
+        Two calls for the same due time start one run, also when the answer of the first was lost.
         """
 
 

@@ -18,9 +18,14 @@ from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.plan.changes import PlannedChange
 from kfgcp.deploy.plan.pipelines import LivePipeline, PipelinePlan, is_pending, plan_pipeline
 from kfgcp.deploy.plan.read import PipelineReading, RegistryAfterPush
-from kfgcp.deploy.plan.schedules import SchedulePlan, plan_deletion, plan_schedule
+from kfgcp.deploy.plan.schedules import (
+    SchedulePlan,
+    missed_note,
+    plan_deletion,
+    plan_schedule,
+)
 from kfgcp.deploy.plan.use_tags import TagMove, move_of, use_tag
-from kfgcp.deploy.schedules.steps import has_next_step
+from kfgcp.deploy.schedules.steps import next_step
 from kfgcp.deploy.versions.names import parse_version_name
 from kfgcp.deploy.versions.push import Push
 from kfgcp.deploy.versions.resolve import check_digits, find_version, read_spec
@@ -202,10 +207,11 @@ class Comparison:
         live = self.live.get(schedule.name, ())
         move = self._move(schedule.name, entry)
         facts = self.service.schedule_facts
-        is_settled = not has_next_step(desired, fields, live, facts, datetime.now(UTC))
-        change = plan_schedule(
-            self.selection.env.name, desired, fields, live, move, is_settled=is_settled
-        )
+        step = next_step(desired, fields, live, facts, datetime.now(UTC), may_wait=False)
+        change = plan_schedule(self.selection.env.name, desired, fields, live, move, step)
+        note = missed_note(desired, step)
+        if note is not None:
+            self.notes.append(note)
         pipeline = schedule.pipeline.partition("@")[0]
         return SchedulePlan(schedule.name, pipeline, desired, fields, entry, live, move, change)
 

@@ -9,7 +9,7 @@ from typing import Final
 from kfgcp.backends.base import SupportsRefresh, capability
 from kfgcp.backends.schedules import LiveSchedule, SupportsSchedules
 from kfgcp.backends.versions import NamesPipelines, SupportsVersions
-from kfgcp.deploy.plan.foreign import foreign_notes
+from kfgcp.deploy.plan.foreign import foreign_notes, refuse_renamed
 from kfgcp.deploy.plan.read import ServiceReader
 from kfgcp.deploy.plan.schedules import our_schedules, pipeline_of
 from kfgcp.deploy.versions.push import Push
@@ -75,6 +75,7 @@ class Planner:
             loaded = self._load_pipelines(reader)
             all_live = reader.schedules()
             live = our_schedules(all_live, self._project.name)
+            self._refuse_renamed(all_live, service)
             removable = self._removable(live)
             pipeline_names: Sequence[str] = ()
             if self._start_other_pipelines(reader, registry, live, removable):
@@ -108,6 +109,21 @@ class Planner:
             for name in self._pushes_by_name():
                 reader.start_pipeline(name)
         return self._loaded
+
+    def _refuse_renamed(
+        self, live: Sequence[LiveSchedule], service: SupportsSchedules | None
+    ) -> None:
+        """Refuse a schedule that the service has under another display name.
+
+        Raises:
+            UsageError: there is one.
+        """
+        if service is None:
+            return
+        selection = self.selection
+        names = {schedule.name for schedule in selection.schedules}
+        has_update = service.schedule_facts.has_update
+        refuse_renamed(live, self._project.name, selection.env.name, names, has_update=has_update)
 
     def _foreign_notes(self, live: Sequence[LiveSchedule]) -> list[str]:
         selection = self.selection

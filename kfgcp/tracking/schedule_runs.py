@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from kfgcp.backends.registry import runs_here
 from kfgcp.config_schedules import ProjectSchedule
-from kfgcp.deploy.schedules.labels import due_text, run_labels, schedule_labels
+from kfgcp.deploy.schedules.labels import (
+    UNKNOWN_DUE,
+    due_text,
+    project_label,
+    run_labels,
+    schedule_labels,
+)
+from kfgcp.labels import DUE, OTHER_SCHEDULES, PROJECT
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
@@ -32,13 +40,28 @@ class ScheduleRuns:
         run_filter = RunFilter(env=schedule.env, labels=labels)
         return collect.list_runs(self._workspace, run_filter, metrics=False)
 
+    def unclear(self, schedule: ProjectSchedule) -> list[Run]:
+        """Return the runs that another schedule or this one has started.
+
+        Their names do not tell which one, see `kfgcp.backends.kubeflow.schedule_origins`.
+        """
+        labels = {PROJECT: project_label(self._workspace.project.name), DUE: UNKNOWN_DUE}
+        run_filter = RunFilter(env=schedule.env, labels=labels)
+        runs = collect.list_runs(self._workspace, run_filter, metrics=False)
+        return [run for run in runs if schedule.name in run.labels.get(OTHER_SCHEDULES, "").split()]
+
     def start(self, schedule: ProjectSchedule, due: datetime) -> str:
         """Start the run of a due time, and return its id.
 
         The parameter `time_param` is the due time in UTC, see `due_text`.
         """
-        labels = run_labels(self._workspace.project.name, schedule.name, due)
-        return self._start(schedule, self._load(schedule, ""), due, labels)
+        project = self._workspace.project
+        labels = run_labels(project.name, schedule.name, due)
+        name = ""
+        if not runs_here(project.env(schedule.env).backend):
+            # By this name, `apply` finds that the due time has a run, see `SupportsSchedules.fire`.
+            name = f"{schedule.name}-{labels[DUE]}"
+        return self._start(schedule, self._load(schedule, ""), due, labels, name)
 
     def start_now(self, schedule: ProjectSchedule, now: datetime, version: str) -> str:
         """Start a run that is not for a due time, and return its id.
@@ -49,12 +72,17 @@ class ScheduleRuns:
         return self._start(schedule, self._load(schedule, version), now, labels)
 
     def _start(
-        self, schedule: ProjectSchedule, spec: Spec, time: datetime, labels: dict[str, str]
+        self,
+        schedule: ProjectSchedule,
+        spec: Spec,
+        time: datetime,
+        labels: dict[str, str],
+        name: str = "",
     ) -> str:
         params = named_pipelines.schedule_values(spec, schedule)
         if schedule.time_param is not None:
             params[schedule.time_param] = due_text(time)
-        options = RunOptions(env=schedule.env, labels=labels)
+        options = RunOptions(env=schedule.env, labels=labels, name=name)
         backend, request = submit.prepare(self._workspace, spec, params, options)
         return submit.start(self._workspace, backend, request).run_id
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
+from kfgcp.backends.schedules import DesiredSchedule, FiredRun, LiveSchedule, ScheduleFacts
 from kfgcp.cron import Timetable
 from kfgcp.errors import Unreachable
 from kfgcp.model import JsonValue
@@ -49,9 +49,15 @@ class Row:
     looks_at: datetime = START
     # Its last run is active until then. At most one is active.
     active_until: datetime = START
+    # When the service shows its last run.
+    reports_at: datetime = START
+    reported_due: datetime | None = None
 
-    def read(self) -> LiveSchedule:
-        """Return the schedule as the service shows it."""
+    def read(self, now: datetime) -> LiveSchedule:
+        """Return the schedule as the service shows it. now: the time."""
+        if now < self.reports_at:
+            live = replace(self.live, last_due=self.reported_due)
+            return live if live.enabled else replace(live, handled_until=self.fired_until)
         if self.live.enabled:
             return replace(self.live, next_due=self.timetable.next(self.fired_until))
         return replace(self.live, handled_until=self.fired_until)
@@ -67,6 +73,7 @@ class SimulatedService:
 
     Attributes:
         active_seconds: how long a run is active. With a limit, the due times meanwhile wait.
+        report_seconds: how long after its start the service shows a run.
         disable_seconds: how long the request takes that disables a schedule.
         prepare_seconds: how long it takes to create what runs need.
         skew: how far the clock of the machine that applies is ahead.
@@ -79,6 +86,7 @@ class SimulatedService:
         self.now = START
         self.skew = timedelta(0)
         self.active_seconds = 0.0
+        self.report_seconds = 0.0
         self.disable_seconds = 0.0
         self.prepare_seconds = 0.0
         self.rows: dict[str, Row] = {}
@@ -86,6 +94,9 @@ class SimulatedService:
         self.writes = 0
         self.kill_after: int | None = None
         self.most_enabled = 0
+        # The runs that `apply` has started: due time -> when it ends, and the most at one moment.
+        self.fired_until: dict[datetime, datetime] = {}
+        self.most_fired_active = 0
         self._count = 0
 
     @property
@@ -120,6 +131,8 @@ class SimulatedService:
                 row.active_until = self.now + timedelta(seconds=self.active_seconds)
                 self.started.append((due, row.live.ref))
                 row.fired_until = due
+                row.reported_due = row.live.last_due
+                row.reports_at = self.now + timedelta(seconds=self.report_seconds)
                 row.live = replace(row.live, last_due=due)
 
     # -- SupportsSchedules
@@ -129,12 +142,12 @@ class SimulatedService:
 
     def list_schedules(self) -> Sequence[LiveSchedule]:
         self.advance(self.random.uniform(0.1, 1.0))
-        return [row.read() for row in self.rows.values()]
+        return [row.read(self.now) for row in self.rows.values()]
 
     def read_schedule(self, ref: str) -> LiveSchedule | None:
         self.advance(self.random.uniform(0.05, 0.5))
         row = self.rows.get(ref)
-        return None if row is None else row.read()
+        return None if row is None else row.read(self.now)
 
     def fields_of(self, desired: DesiredSchedule) -> Mapping[str, JsonValue]:
         return fields_of(desired)
@@ -209,14 +222,18 @@ class SimulatedService:
         self.rows.pop(live.ref, None)
         self._after_write()
 
-    def fire(self, desired: DesiredSchedule, due: datetime) -> tuple[str, bool]:
+    def fire(self, desired: DesiredSchedule, due: datetime) -> FiredRun:
         self._before_write()
         run = (due, f"fired-{desired.name}")
         is_new = run not in self.started
         if is_new:
             self.started.append(run)
+            self.fired_until[due] = self.now + timedelta(seconds=self.active_seconds)
+            active = [end for end in self.fired_until.values() if end > self.now]
+            self.most_fired_active = max(self.most_fired_active, len(active))
         self._after_write()
-        return f"run-{due.isoformat()}", is_new
+        is_active = self.fired_until[due] > self.now
+        return FiredRun(f"run-{due.isoformat()}", is_new, is_active)
 
     # -- faults
 

@@ -6,9 +6,14 @@ The server keeps no description of a deleted recurring run. But its runs still s
   object of the recurring run, its number and a hash (NextResourceName in scheduled_workflow.go).
   The name of the object is the name of the schedule without other characters than `a-z`, `0-9` and
   `-`, cut to 25 characters (toSWFCRDResourceGeneratedName in template.go), and five characters that
-  Kubernetes adds.
+  Kubernetes adds (`GenerateName` in v2_template.go).
 - The run names its version in the registry (ReportWorkflowResource in resource_manager.go), and the
   version has the project as a marker.
+
+Two schedules whose names share the first 25 characters have different objects. Kubernetes refuses a
+name that is taken, and the server identifies a recurring run by the UID of its object (CreateJob in
+resource_manager.go; the name is not unique in model/job.go). Read at the tags 2.5.0, 2.14.3 and
+2.17.0. But the names of their runs look alike, so such a run can belong to each of them.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from kfgcp.backends.kubeflow.times import read_moment
 from kfgcp.backends.schedule_labels import UNKNOWN_DUE, due_label
 from kfgcp.backends.service import ServiceRecords
 from kfgcp.errors import BackendError, BadAnswer
-from kfgcp.labels import DUE, PROJECT, SCHEDULE
+from kfgcp.labels import DUE, OTHER_SCHEDULES, PROJECT, SCHEDULE
 from kfgcp.model import timestamp
 from kfgcp.services.client import ServiceClient
 
@@ -134,7 +134,10 @@ class RecurringRunIds:
         if project not in ("", self._origins.project):
             return {}
         labels = {PROJECT: self._origins.project, SCHEDULE: schedules[0]}
-        if not project or len(schedules) > 1:
+        if len(schedules) > 1:
+            # Names that share 25 characters, for example. A backfill of each of them must stop.
+            return {**labels, DUE: UNKNOWN_DUE, OTHER_SCHEDULES: " ".join(schedules[1:])}
+        if not project:
             return {**labels, DUE: UNKNOWN_DUE}
         self._remember({recurring_run_id: json.dumps([project, schedules[0]])})
         return {**labels, DUE: due_label(due)}
@@ -209,8 +212,8 @@ class StartedRuns:
         runs = self._list(predicates + filters.unfinished(), "created_at desc")
         return any(not run_state(run).final for run in runs)
 
-    def find(self, recurring_run_ids: Collection[str], due: datetime) -> str | None:
-        """Return the id of the run of a due time, None when no recurring run has started it."""
+    def find(self, recurring_run_ids: Collection[str], due: datetime) -> RunAnswer | None:
+        """Return the run of a due time, None when no recurring run has started it."""
         if not recurring_run_ids:
             return None
         predicates = [
@@ -219,7 +222,7 @@ class StartedRuns:
         ]
         for run in self._list(predicates, "created_at asc"):
             if _due_of(run) == due:
-                return run["run_id"]
+                return run
         return None
 
     def named(self, name: str, experiment_id: str) -> Iterator[RunAnswer]:

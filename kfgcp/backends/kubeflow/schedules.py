@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
-from kfgcp.backends.kubeflow.messages import SERVICE
+from kfgcp.backends.kubeflow.messages import SERVICE, RunAnswer
 from kfgcp.backends.kubeflow.names import Experiments
 from kfgcp.backends.kubeflow.request import parse_description
 from kfgcp.backends.kubeflow.schedule_body import (
@@ -41,10 +41,11 @@ from kfgcp.backends.kubeflow.schedule_runs import (
 )
 from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
+from kfgcp.backends.kubeflow.states import run_state
 from kfgcp.backends.kubeflow.times import read_moment
 from kfgcp.backends.kubeflow.version_documents import compare_documents, documents_of
 from kfgcp.backends.schedule_labels import project_label, run_labels
-from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
+from kfgcp.backends.schedules import DesiredSchedule, FiredRun, LiveSchedule, ScheduleFacts
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused, Unsupported
 from kfgcp.labels import DUE
 from kfgcp.model import JsonValue, Run
@@ -68,7 +69,7 @@ FIRST_WITH_SCHEDULE_TIME: Final = (2, 16)
 
 MAX_SKEW: Final = timedelta(seconds=10)
 """The clocks of this machine and of the server differ by at most this time. It is less than LAG in
-`kfgcp.deploy.schedules.steps`."""
+`kfgcp.deploy.schedules.missed`."""
 
 
 class KubeflowSchedules:
@@ -344,7 +345,7 @@ class KubeflowSchedules:
 
     # -- starting the run of a due time
 
-    def fire(self, desired: DesiredSchedule, due: datetime) -> tuple[str, bool]:
+    def fire(self, desired: DesiredSchedule, due: datetime) -> FiredRun:
         """Start the run of a due time, see `SupportsSchedules.fire`.
 
         The run has a name that depends only on the schedule and the due time, and the labels of
@@ -361,22 +362,26 @@ class KubeflowSchedules:
             ids = self._ids.of_schedule(project_label(desired.project), desired.name)
             existing = self._runs.find(ids, due)
         if existing is not None:
-            return existing, False
+            is_active = not run_state(existing).final
+            return FiredRun(existing["run_id"], is_new=False, is_active=is_active)
         request = desired.request
         params = dict(request.params)
         if desired.time_param:
             params[desired.time_param] = due.strftime("%Y-%m-%dT%H:%M:%SZ")
         options = request.options.changed(name=name, labels={**request.options.labels, **labels})
-        return self._start(replace(request, params=params, options=options)).run_id, True
+        run = self._start(replace(request, params=params, options=options))
+        return FiredRun(run.run_id, is_new=True, is_active=True)
 
-    def _find_fired(self, name: str, labels: Mapping[str, str], experiment: str) -> str | None:
+    def _find_fired(
+        self, name: str, labels: Mapping[str, str], experiment: str
+    ) -> RunAnswer | None:
         experiment_id = self._experiments.find_id(experiment)
         if experiment_id is None:
             return None
         for run in self._runs.named(name, experiment_id):
             run_labels = parse_description(run.get("description"))
             if all(run_labels.get(key) == value for key, value in labels.items()):
-                return run["run_id"]
+                return run
         return None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kfgcp.backends.applied import APPLIED_MARKER
 from kfgcp.backends.run_values import (
     LEAVES,
     add_group_errors,
@@ -108,13 +109,17 @@ def run_from_job(job: PipelineJob, location: JobLocation) -> tuple[Run, dict[str
     job_id = name.rpartition("/")[2]
     spec, graph = _spec_and_graph(job)
     labels = dict(job.get("labels") or {})
+    if not job.get("scheduleName"):
+        # The console copies the labels of a job that somebody clones. `schedule_name` is "only
+        # returned if the Pipeline is created by Schedule API" (pipeline_job.proto), and without the
+        # marker, the clone is not the run of a due time.
+        labels.pop(APPLIED_MARKER, None)
     # Vertex AI has no field for the experiment, so a label keeps it.
     experiment = labels.pop("experiment", "")
     params = _params(job.get("runtimeConfig") or {}, spec)
     placed_tasks = locate_tasks(job)
     tasks = _tasks(placed_tasks, graph, params)
-    # A newer service may have a state that is not in the table. Such a run has not ended.
-    state = RUN_STATES.get(job.get("state", ""), RunState.PENDING)
+    state = job_state(job)
     outputs: dict[str, JsonValue] = {}
     if graph is not None and state is RunState.SUCCEEDED:
         outputs = dag_outputs(graph.root, {task.path: task for task in tasks})
@@ -153,6 +158,12 @@ def console_url(job_id: str, location: JobLocation) -> str:
 def read_time(text: str | None) -> str | None:
     """Convert a time of the service to the form that kfgcp uses. None stays None."""
     return parse_time(text, SERVICE)
+
+
+def job_state(job: PipelineJob) -> RunState:
+    """Return the state of the run of a job."""
+    # A newer service may have a state that is not in the table. Such a run has not ended.
+    return RUN_STATES.get(job.get("state", ""), RunState.PENDING)
 
 
 def task_state(detail: TaskDetail) -> TaskState:

@@ -7,6 +7,7 @@ Field names and behaviour come from ScheduleService of `google.cloud.aiplatform.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 import time
@@ -17,9 +18,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from kfgcp.backends.base import SubmitRequest
-from kfgcp.backends.schedule_labels import due_label, project_label
-from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
-from kfgcp.backends.vertex.messages import read_job
+from kfgcp.backends.schedule_labels import due_label, project_label, run_labels
+from kfgcp.backends.schedules import DesiredSchedule, FiredRun, LiveSchedule, ScheduleFacts
+from kfgcp.backends.vertex.messages import PipelineJob, read_job
+from kfgcp.backends.vertex.read_run import job_state
 from kfgcp.backends.vertex.schedule_body import (
     due_job,
     masked_fields,
@@ -31,7 +33,7 @@ from kfgcp.backends.vertex.schedule_body import (
 from kfgcp.backends.vertex.schedule_messages import ScheduleAnswer, ScheduleBody, check_schedule
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import BadAnswer, NotFound, Refused
-from kfgcp.labels import DUE, SCHEDULE, SUBMISSION
+from kfgcp.labels import SCHEDULE, SUBMISSION
 from kfgcp.model import JsonValue
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.server_time import measure_offset
@@ -235,33 +237,46 @@ class VertexSchedules:
                 return
             self._sleep(DELETION_PAUSE)
 
-    def fire(self, desired: DesiredSchedule, due: datetime) -> tuple[str, bool]:
+    def fire(self, desired: DesiredSchedule, due: datetime) -> FiredRun:
         """Start the run of a due time, unless there is one, see `SupportsSchedules.fire`.
 
-        The id of the job depends only on the schedule and the due time, so the service refuses a
-        second job.
+        A backfill may have started the run, so it is looked up by its labels. The id of the job
+        depends only on the schedule and the due time, so the service refuses a second job of
+        `apply`.
         """
         job_id = due_job_id(desired.project, desired.name, due)
         job: dict[str, Any] = {**due_job(desired, self._settings, due)}
-        job["labels"] = {
-            **job["labels"],
-            DUE: due_label(due),
-            SUBMISSION: self._submission,
-        }
-        self._prepare(desired.request)
+        due_labels = run_labels(desired.project, desired.name, due)
+        job["labels"] = {**job["labels"], **due_labels, SUBMISSION: self._submission}
         path = f"v1/{self._parent}/pipelineJobs"
-        try:
-            with _uncertain():
-                self._http.post(path, params={"pipelineJobId": job_id}, body=job, repeatable=True)
-        except Refused as refused:
-            if refused.status != _CONFLICT:
-                raise
-            labels = read_job(self._http.get(f"{path}/{job_id}")).get("labels") or {}
+        existing = self._find_job(path, due_labels)
+        if existing is None:
+            self._prepare(desired.request)
+            try:
+                with _uncertain():
+                    query = {"pipelineJobId": job_id}
+                    self._http.post(path, params=query, body=job, repeatable=True)
+            except Refused as refused:
+                if refused.status != _CONFLICT:
+                    raise
+                existing = read_job(self._http.get(f"{path}/{job_id}"))
+        if existing is not None:
+            labels = existing.get("labels") or {}
             # An earlier try of this object may have started the job, although its answer was lost.
             if labels.get(SUBMISSION) != self._submission or job_id in self._fired:
-                return job_id, False
+                existing_id = existing["name"].rpartition("/")[2]
+                is_active = not job_state(existing).final
+                return FiredRun(existing_id, is_new=False, is_active=is_active)
         self._fired.add(job_id)
-        return job_id, True
+        return FiredRun(job_id, is_new=True, is_active=True)
+
+    def _find_job(self, path: str, labels: Mapping[str, str]) -> PipelineJob | None:
+        """Return a job with some labels, None when there is none."""
+        clauses = [f"labels.{name}={json.dumps(value)}" for name, value in labels.items()]
+        params: dict[str, str | int] = {"filter": " AND ".join(clauses)}
+        for item in self._http.pages(path, params, "pipelineJobs", size=1):
+            return read_job(item)
+        return None
 
     def _begin_now(self, live: LiveSchedule) -> None:
         """Move a start time in the future to now.

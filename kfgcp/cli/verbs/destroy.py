@@ -26,13 +26,15 @@ def command(
     and the tags use-… of their versions. Versions and runs stay. The next `kfgcp apply`
     creates the schedules of kfgcp.toml again.
     """
-    if yes:
-        print_result(workspace.destroy(*names, env=env, notice=print_step), as_json)
-        return
-    if as_json:
+    if as_json and not yes:
         raise UsageError("With --json, kfgcp cannot ask before it deletes.", hint="Add --yes.")
     plan = workspace.plan_to_destroy(*names, env=env)
+    if yes:
+        output.print_notes(plan.notes)
+        print_result(plan.apply(print_step), as_json)
+        return
     if not plan.changes:
+        output.print_notes(plan.notes)
         click.echo(output.plain(f"{plan.env} has no schedules of this project."))
         return
     print_plan(plan)

@@ -11,6 +11,7 @@ from kfgcp.backends.locks import HeldLock, Locked
 from kfgcp.backends.schedules import DesiredSchedule, SupportsSchedules
 from kfgcp.backends.versions import RegisteredVersion, SupportsVersions, short_version
 from kfgcp.deploy.plan.changes import PlannedChange, ResourceKind
+from kfgcp.deploy.plan.commands import apply_command
 from kfgcp.deploy.plan.pipelines import PipelinePlan, is_pending
 from kfgcp.deploy.plan.plan import Applied, ApplyStep, Notice
 from kfgcp.deploy.plan.schedules import SchedulePlan, with_entry
@@ -143,13 +144,14 @@ class Writer:
             desired = with_entry(desired, entry)
             if move is not None:
                 move = replace(move, target=entry)
-        if desired is None and move is not None:
-            # A schedule without its tag is still there for the next apply. A tag without its
-            # schedule would stay for ever.
-            self._move_tag(plan.name, move)
+        if move is not None:
+            self._remove_tags(move)
+            if move.target is None:
+                self._step(ResourceKind.SCHEDULE, plan.name, move.line)
         self._converge(plan, desired)
-        if desired is not None and move is not None:
-            self._move_tag(plan.name, move)
+        if move is not None and move.target is not None:
+            self._open_tags().set_tag(move.target, move.tag)
+            self._step(ResourceKind.SCHEDULE, plan.name, move.line)
 
     def _converge(self, plan: SchedulePlan, desired: DesiredSchedule | None) -> None:
         if self.service is None:
@@ -181,23 +183,39 @@ class Writer:
         for due, run_id in done.fired:
             text = f"started the run of {due.isoformat()}, which was due meanwhile: {run_id}"
             self._step(ResourceKind.SCHEDULE, plan.name, text, run_id=run_id)
+        if done.waiting and desired is not None:
+            command = apply_command(self.env, [plan.name])
+            text = (
+                f"{len(done.waiting)} missed due times since {done.waiting[0].isoformat()} wait,"
+                f" because max_active is {desired.max_active}. When these runs have ended, start"
+                f" the next ones: {command}"
+            )
+            self._step(ResourceKind.SCHEDULE, plan.name, text)
 
     def _report(self, name: str, running: list[Step]) -> None:
         """Report the step that has just been executed."""
         while running:
             self._step(ResourceKind.SCHEDULE, name, step_text(running.pop()))
 
-    def _move_tag(self, schedule: str, move: TagMove) -> None:
+    def _remove_tags(self, move: TagMove) -> None:
+        """Remove the tag of a schedule from all versions that another pipeline has.
+
+        It comes before the change of the schedule. A killed apply then leaves a schedule without
+        its tag, which the next plan sees. A plan reads only the pipelines of schedules, so it would
+        not see a tag that stayed at a pipeline without one.
+        """
+        target = move.target
+        for holder in move.holders:
+            # `set_tag` removes the tag from the other versions of its pipeline.
+            if target is None or holder.pipeline != target.pipeline:
+                self._open_tags().remove_tag(holder, move.tag)
+
+    def _open_tags(self) -> SupportsVersions:
+        """Return the registry for a change of tags."""
         if self.registry is None:
             raise ValueError("a plan with tags has a registry")
         self.lock.check()
-        if move.target is not None:
-            self.registry.set_tag(move.target, move.tag)
-        for holder in move.holders:
-            # `set_tag` has removed the tag from the other versions of its pipeline.
-            if move.target is None or holder.pipeline != move.target.pipeline:
-                self.registry.remove_tag(holder, move.tag)
-        self._step(ResourceKind.SCHEDULE, schedule, move.line)
+        return self.registry
 
 
 def step_text(step: Step) -> str:

@@ -13,8 +13,9 @@ from kfgcp.deploy.plan.changes import PlanAction, PlannedChange, ResourceKind
 from kfgcp.deploy.plan.foreign import describe_live
 from kfgcp.deploy.plan.use_tags import TagMove
 from kfgcp.deploy.schedules.applied import was_changed_by_hand
+from kfgcp.deploy.schedules.missed import MAX_MISSED
 from kfgcp.deploy.schedules.ownership import is_own
-from kfgcp.deploy.schedules.steps import changed_fields
+from kfgcp.deploy.schedules.steps import Step, StepKind, changed_fields
 from kfgcp.model import JsonValue
 
 # A digest in a line has as many digits as in all other texts of kfgcp.
@@ -85,8 +86,7 @@ def plan_schedule(
     fields: Mapping[str, JsonValue],
     live: Sequence[LiveSchedule],
     move: TagMove | None,
-    *,
-    is_settled: bool = True,
+    step: Step | None,
 ) -> PlannedChange | None:
     """Return how a schedule changes, None when the service has exactly this schedule.
 
@@ -96,8 +96,8 @@ def plan_schedule(
         fields: the properties that it must have, from `SupportsSchedules.fields_of`.
         live: the schedules with its name on the service.
         move: what happens to its tag.
-        is_settled: whether nothing else has to change. A killed apply can leave a schedule with the
-            right properties that begins later.
+        step: the first step of `apply`, None when nothing has to change. A killed apply can leave a
+            schedule with the right properties that begins later.
     """
     tag_lines = [] if move is None else [move.line]
     if not live:
@@ -111,12 +111,13 @@ def plan_schedule(
     lines = _field_lines(current.fields, fields)
     if current.enabled is desired.paused:
         lines.append(_arrow("paused", not current.enabled, desired.paused))
-    if not lines and not is_settled:
+    if not lines and step is not None and len(live) == 1:
         lines.append("start time: later -> now")
     # The marker does not cover the pause. `apply` pauses a schedule only when kfgcp.toml says so.
     by_hand = was_changed_by_hand(current) or not (current.enabled or desired.paused)
     action = PlanAction.UPDATE
-    if len(live) > 1:
+    is_busy = any(schedule.is_busy for schedule in live)
+    if len(live) > 1 and (step is not None or is_busy):
         # A replacement has two schedules for some seconds, so a change by hand cannot be told.
         lines.append(f"schedules with this name: {len(live)} -> 1, of {_list_live(live)}")
     elif lines and by_hand:
@@ -124,6 +125,38 @@ def plan_schedule(
         lines.insert(0, "changed by hand, and set back by apply")
     lines += tag_lines
     return _change(env, desired.name, action, lines) if lines else None
+
+
+def missed_note(desired: DesiredSchedule, step: Step | None) -> str | None:
+    """Return how many runs `apply` starts itself, None when there are none.
+
+    The number changes with the time, so it is not a line of the change: a plan in a file would be
+    out of date soon.
+
+    Args:
+        desired: the schedule of kfgcp.toml.
+        step: the first step of `apply`, None when nothing has to change.
+    """
+    dues = () if step is None else step.missed or step.waiting
+    if step is None or not dues:
+        return None
+    times = "1 due time" if len(dues) == 1 else f"{len(dues)} due times"
+    name, limit = desired.name, desired.max_active
+    since = f"since {dues[0].isoformat()}"
+    if len(dues) > MAX_MISSED:
+        return (
+            f"The schedule {name} has missed more than {MAX_MISSED} due times {since}, and apply"
+            " does not start so many."
+        )
+    if step.kind is StepKind.DISABLE and len(dues) > limit:
+        return (
+            f"The schedule {name} has {times} {since} that wait for its active runs. apply refuses"
+            f" to change it while more than max_active = {limit} wait."
+        )
+    return (
+        f"The schedule {name} has {times} {since} without a run. apply starts at most max_active ="
+        f" {limit} of them at once."
+    )
 
 
 def plan_deletion(

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, SupportsSchedules
+from kfgcp.deploy.schedules.missed import MAX_MISSED
 from kfgcp.deploy.schedules.ownership import is_own
 from kfgcp.deploy.schedules.steps import (
-    MAX_MISSED,
     Step,
     StepKind,
     changed_fields,
@@ -32,6 +32,10 @@ MAX_WAIT: Final = timedelta(minutes=3)
 
 MAX_REFUSALS: Final = 4
 """How often a write is tried that the service refuses for now, for example with 429."""
+
+MAX_REFUSED: Final = timedelta(minutes=1)
+"""How long the service may refuse one kind of write for now. A replacement that begins again in the
+meantime sends the same write to another schedule."""
 
 MAX_FAILURES: Final = 6
 """How often a write is tried whose answers are lost and that changes nothing."""
@@ -62,11 +66,22 @@ class Done:
         fired: the due times whose runs it started, with the ids of the runs.
         is_busy: whether a schedule that must be deleted is only disabled, because its active runs
             would end with it. A later call deletes it.
+        waiting: missed due times that have no run yet, because max_active of those that apply has
+            started are active. A disabled schedule stays until a later call has started them.
     """
 
     steps: tuple[Step, ...]
     fired: tuple[tuple[datetime, str], ...]
     is_busy: bool = False
+    waiting: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A kind of write that the service refuses for now. since: when it did so first."""
+
+    since: datetime
+    error: Refused
 
 
 @dataclass(slots=True)
@@ -76,9 +91,13 @@ class _Progress:
     is_prepared: bool = False
     # The tries of a write after which the service was as before.
     failures: int = 0
+    refusals: dict[StepKind, _Refusal] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    # The missed due times that have a run now.
+    # The missed due times that have a run now, and how many of these runs are active.
     started: set[datetime] = field(default_factory=set)
+    active_count: int = 0
+    # The missed due times that must wait for the end of these runs.
+    waiting: tuple[datetime, ...] = ()
     fired: list[tuple[datetime, str]] = field(default_factory=list)
 
 
@@ -107,6 +126,8 @@ def converge(
         BackendError: the service refused a write or cannot be reached. Another call continues.
         BadAnswer: the service did not keep a property. The message names it.
         UsageError: a schedule with catch_up has missed more than MAX_MISSED due times.
+        BackendError: more due times wait for active runs than a change may start. Nothing is
+            written.
     """
     clock = clock or Clock()
     fields: Mapping[str, JsonValue] = {} if desired is None else service.fields_of(desired)
@@ -120,20 +141,27 @@ def converge(
         schedules = list(progress.live.values())
         may_wait = progress.waited < MAX_WAIT
         facts = service.schedule_facts
-        step = next_step(desired, fields, schedules, facts, now, may_wait=may_wait)
+        step = next_step(
+            desired, fields, schedules, facts, now, may_wait=may_wait, started=progress.started
+        )
         if step is None:
             is_busy = desired is None and any(schedule.is_busy for schedule in schedules)
             return Done(tuple(progress.steps), tuple(progress.fired), is_busy)
         if step.kind is StepKind.WAIT:
+            _check_refusals(progress, step.until or now)
             notice(step)
             _wait(step, progress, clock, now)
+            _refresh(service, progress)
             continue
+        _check_counts(desired, step)
         try:
             if _prepare_runs(service, desired, step, progress):
                 continue
             if _start_missed(service, desired, step, progress):
                 # That took time, so the step may have to wait now.
                 continue
+            if progress.waiting:
+                return Done(tuple(progress.steps), tuple(progress.fired), waiting=progress.waiting)
             notice(step)
             written = _write(service, desired, step, progress)
         except BackendError as error:
@@ -143,11 +171,14 @@ def converge(
             before = progress.live
             progress.live = _read_again(service, project, name, clock)
             progress.failures = progress.failures + 1 if progress.live == before else 0
-            limit = MAX_REFUSALS if isinstance(error, Refused) else MAX_FAILURES
-            if progress.failures >= limit:
+            if isinstance(error, Refused):
+                _note_refusal(progress, step, error, name, now)
+                _check_refusals(progress, clock.now() + offset)
+            elif progress.failures >= MAX_FAILURES:
                 raise
             continue
         progress.failures = 0
+        progress.refusals.pop(step.kind, None)
         progress.steps.append(step)
         if step.kind in (StepKind.CREATE, StepKind.UPDATE):
             _check_written(written, fields, name)
@@ -167,6 +198,72 @@ def _wait(step: Step, progress: _Progress, clock: Clock, now: datetime) -> None:
     clock.sleep(max(pause.total_seconds(), 0.0))
 
 
+def _note_refusal(
+    progress: _Progress, step: Step, error: Refused, name: str, now: datetime
+) -> None:
+    """Remember that the service refuses a write for now. now: when the write was tried."""
+    earlier = progress.refusals.get(step.kind)
+    refused = error.amended(
+        message=f"The service refuses to {step.kind.value} the schedule {name} for now:"
+        f" {error.message}",
+        hint="Repeat the command some minutes later. It continues where it has stopped.",
+    )
+    since = now if earlier is None else earlier.since
+    progress.refusals[step.kind] = _Refusal(since, refused)
+
+
+def _check_refusals(progress: _Progress, until: datetime) -> None:
+    """Stop when the service refuses a write again and again.
+
+    Args:
+        progress: what has happened so far.
+        until: the moment of the next try.
+
+    Raises:
+        Refused: it does so for MAX_REFUSED or MAX_REFUSALS tries. The message names the schedule.
+    """
+    for refusal in progress.refusals.values():
+        is_long = until - refusal.since >= MAX_REFUSED
+        if is_long or progress.failures >= MAX_REFUSALS:
+            raise refusal.error
+
+
+def _refresh(service: SupportsSchedules, progress: _Progress) -> None:
+    """Read the schedules again after a pause, in which they may have started runs."""
+    for ref in list(progress.live):
+        current = service.read_schedule(ref)
+        if current is None:
+            del progress.live[ref]
+        else:
+            progress.live[ref] = current
+
+
+def _check_counts(desired: DesiredSchedule | None, step: Step) -> None:
+    """Check that a step does not lead to more runs at the same time than the user expects.
+
+    Raises:
+        UsageError: more than MAX_MISSED due times were missed.
+        BackendError: more due times wait for active runs than max_active.
+    """
+    if desired is None:
+        return
+    name = desired.name
+    if max(len(step.missed), len(step.waiting)) > MAX_MISSED:
+        raise UsageError(
+            f"The schedule {name} has missed more than {MAX_MISSED} due times.",
+            hint="Remove catch_up from the schedule, repeat the command, then start the missed"
+            f" runs: kfgcp schedule backfill {name} --from TIME --to TIME",
+        )
+    if step.kind is StepKind.DISABLE and len(step.waiting) > desired.max_active:
+        raise BackendError(
+            f"{len(step.waiting)} due times of the schedule {name} wait for its active runs, and a"
+            f" change would start more than max_active = {desired.max_active} of them at once. It"
+            " was left as it is.",
+            hint="Repeat the command when the schedule has started them. Or pause it, and then"
+            f" each apply starts at most {desired.max_active}: kfgcp schedule pause {name}",
+        )
+
+
 def _prepare_runs(
     service: SupportsSchedules,
     desired: DesiredSchedule | None,
@@ -180,7 +277,7 @@ def _prepare_runs(
     """
     if progress.is_prepared or desired is None:
         return False
-    if step.kind in (StepKind.ENABLE, StepKind.DELETE):
+    if step.kind in (StepKind.ENABLE, StepKind.DELETE, StepKind.START):
         return False
     service.prepare_runs(desired)
     progress.is_prepared = True
@@ -193,23 +290,27 @@ def _start_missed(
     step: Step,
     progress: _Progress,
 ) -> bool:
-    """Start the runs of the missed due times of a step, and return whether there were any."""
-    missed = [due for due in step.missed if due not in progress.started]
+    """Start the runs of the missed due times of a step, and return whether any was looked at.
+
+    The earliest come first. At most max_active of them are active at the same time, also when
+    earlier calls have started some. The others are in `progress.waiting` afterwards.
+    """
     if desired is None:
         return False
-    if len(step.missed) > MAX_MISSED:
-        raise UsageError(
-            f"The schedule {desired.name} has missed more than {MAX_MISSED} due times, and apply"
-            " would start their runs at the same time.",
-            hint="Remove catch_up from the schedule, repeat the command, then start the missed"
-            f" runs: kfgcp schedule backfill {desired.name} --from TIME --to TIME",
-        )
-    for due in missed:
-        run_id, is_new = service.fire(desired, due)
+    count = len(progress.started)
+    progress.waiting = ()
+    for index, due in enumerate(step.missed):
+        if due in progress.started:
+            continue
+        if progress.active_count >= desired.max_active:
+            progress.waiting = step.missed[index:]
+            break
+        run = service.fire(desired, due)
         progress.started.add(due)
-        if is_new:
-            progress.fired.append((due, run_id))
-    return bool(missed)
+        progress.active_count += run.is_active
+        if run.is_new:
+            progress.fired.append((due, run.run_id))
+    return len(progress.started) > count
 
 
 def _write(

@@ -93,7 +93,7 @@ def _last_due(run: Run, timetable: Timetable) -> datetime | None:
     """Return the last due time before the creation of a run without a label for it.
 
     None for a run that no schedule of the service has started. Only the jobs that a schedule starts
-    have the marker of what `apply` wrote.
+    have the marker of what `apply` wrote. A clone of such a job loses it when it is read.
     """
     if DUE in run.labels or APPLIED_MARKER not in run.labels or run.created_at is None:
         return None

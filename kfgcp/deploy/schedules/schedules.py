@@ -18,7 +18,7 @@ from kfgcp.deploy.schedules.on_service import DeployedSchedule, Services, Servic
 from kfgcp.deploy.schedules.state import hold_schedules, states_folder
 from kfgcp.deploy.schedules.tick import Runs, TickAction, TickResult, tick_schedule
 from kfgcp.errors import KfgcpError, NotWhole, Unsupported, UsageError
-from kfgcp.model import JsonValue
+from kfgcp.model import JsonValue, Run
 
 # The most due times that `next` computes.
 MAX_NEXT: Final = 1000
@@ -61,6 +61,9 @@ class ScheduleInfo:
 
 class AllRuns(Runs, Protocol):
     """Starts runs for due times and others."""
+
+    def unclear(self, schedule: ProjectSchedule) -> list[Run]:
+        """Return the runs of which a service does not tell whether the schedule started them."""
 
     def start_now(self, schedule: ProjectSchedule, now: datetime, version: str) -> str:
         """Start a run that is not for a due time, and return its id.
@@ -307,14 +310,12 @@ class Schedules:
             raise UsageError(f"A backfill needs at least 1 run at a time, not {parallel}.")
         project = self._project()
         schedule = project.schedule(name)
-        steps = plan_backfill(
-            schedule,
-            start,
-            end,
-            self._runs.of(schedule),
-            self._now(),
-            is_deployed=not runs_here(project.env(schedule.env).backend),
-        )
+        is_deployed = not runs_here(project.env(schedule.env).backend)
+        runs = list(self._runs.of(schedule))
+        if is_deployed:
+            runs += self._runs.unclear(schedule)
+        now = self._now()
+        steps = plan_backfill(schedule, start, end, runs, now, is_deployed=is_deployed)
         if dry_run:
             return steps
         return run_backfill(

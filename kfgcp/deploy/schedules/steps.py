@@ -18,7 +18,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -26,24 +26,23 @@ from typing import Final
 
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule, ScheduleFacts
 from kfgcp.cron import Timetable
+from kfgcp.deploy.schedules.missed import (
+    LAG,
+    find_missed,
+    find_missed_of_all,
+    find_queue,
+    find_skipped,
+    must_stay,
+    owes,
+)
 from kfgcp.model import JsonValue
 
 MARGIN: Final = timedelta(seconds=5)
 """Nothing is changed this long before a due time."""
 
-LAG: Final = timedelta(seconds=20)
-"""A service may start a run this long after its due time.
-
-The controller of Kubeflow Pipelines looks at a recurring run every 10 seconds (requeueing in
-controller.go of the ScheduledWorkflow controller). `now` is exact to a second, see
-`SupportsSchedules.clock_offset`."""
-
 LEAD: Final = timedelta(seconds=25)
 """A replacement may start runs this long after its creation. LAG + LEAD + MARGIN is less than a
 minute, so a schedule of every minute can be replaced."""
-
-MAX_MISSED: Final = 100
-"""The most due times for which `apply` starts the runs itself. They run at the same time."""
 
 PAUSED_LEAD: Final = timedelta(hours=1)
 """On a service that creates only enabled schedules, a paused one gets a start time this far ahead.
@@ -58,6 +57,7 @@ class StepKind(StrEnum):
     ENABLE = "enable"
     DISABLE = "disable"
     DELETE = "delete"
+    START = "start"
     WAIT = "wait"
 
 
@@ -66,12 +66,14 @@ class Step:
     """One write, or a pause before the next one.
 
     Attributes:
-        kind: what to do.
+        kind: what to do. START only starts the runs of `missed`.
         live: the schedule to change, None for CREATE and WAIT.
         fields: the properties to change, for UPDATE.
         enabled: whether the new schedule starts runs, for CREATE.
         starts_at: the start time of the new schedule, for CREATE; None for now.
         missed: due times whose runs must be started before the step, the earliest first.
+        waiting: due times without a run that make `missed` of a later step, the earliest first.
+            For DISABLE, the service itself starts their runs while the schedule stays enabled.
         until: the end of the pause, for WAIT.
     """
 
@@ -81,6 +83,7 @@ class Step:
     enabled: bool = True
     starts_at: datetime | None = None
     missed: tuple[datetime, ...] = ()
+    waiting: tuple[datetime, ...] = ()
     until: datetime | None = None
 
 
@@ -92,8 +95,11 @@ def next_step(
     now: datetime,
     *,
     may_wait: bool = True,
+    started: Collection[datetime] = (),
 ) -> Step | None:
     """Return the next step for the schedules of one name, None when nothing is left to do.
+
+    A schedule with the right properties may still have to change, for example its start time.
 
     Args:
         desired: the schedule of kfgcp.toml, None when it must not exist.
@@ -103,6 +109,7 @@ def next_step(
         now: the time, with a time zone.
         may_wait: whether the step may be a pause. Otherwise a schedule is changed near a due time
             too.
+        started: missed due times that have a run.
     """
     in_order = sorted(live, key=lambda schedule: (schedule.created_at, schedule.ref))
     if desired is None:
@@ -114,22 +121,9 @@ def next_step(
         return _begin_replacement(desired, others, facts, now, may_wait=may_wait)
     changed = changed_fields(current.fields, fields)
     if changed:
-        if not desired.paused and _is_behind(current, now):
-            # An update skips the due times that wait. Those of a paused schedule are started first,
-            # and a process that is killed does not forget them.
-            quiet = None
-            if may_wait:
-                quiet = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
-            return quiet or Step(StepKind.DISABLE, live=current)
-        missed = _find_skipped(desired, current, now)
-        # A paused schedule that catches up must have no due time between `now` and the update.
-        counts = current.enabled or (desired.catch_up and not desired.paused)
-        wait = None
-        if may_wait:
-            affected = replace(current, enabled=counts)
-            wait = _wait_for_quiet([affected], desired.timetable, timedelta(0), now)
-        return wait or Step(StepKind.UPDATE, live=current, fields=changed, missed=missed)
-    return _take_over(desired, current, others, facts, now, may_wait=may_wait)
+        return _update(desired, current, others, changed, facts, now, may_wait=may_wait)
+    step = _take_over(desired, current, others, facts, now, may_wait=may_wait)
+    return step or _finish(desired, current, others, facts, started)
 
 
 def _remove(live: Sequence[LiveSchedule], facts: ScheduleFacts) -> Step | None:
@@ -155,20 +149,6 @@ def changed_fields(
     """
     names = before.keys() | after.keys()
     return tuple(sorted(name for name in names if before.get(name) != after.get(name)))
-
-
-def has_next_step(
-    desired: DesiredSchedule | None,
-    fields: Mapping[str, JsonValue],
-    live: Sequence[LiveSchedule],
-    facts: ScheduleFacts,
-    now: datetime,
-) -> bool:
-    """Return whether `apply` would change something. The arguments are those of `next_step`.
-
-    A schedule with the right properties may still have to change, for example its start time.
-    """
-    return next_step(desired, fields, live, facts, now) is not None
 
 
 def can_update(
@@ -219,6 +199,40 @@ def _find_current(
     return None
 
 
+def _update(
+    desired: DesiredSchedule,
+    current: LiveSchedule,
+    others: Sequence[LiveSchedule],
+    changed: tuple[str, ...],
+    facts: ScheduleFacts,
+    now: datetime,
+    *,
+    may_wait: bool,
+) -> Step:
+    """Return the next step when a schedule can be updated. changed: the properties to change."""
+    queue = () if desired.paused else find_queue(current, now)
+    if queue:
+        # An update skips the due times that wait. Those of a paused schedule are started first,
+        # and a process that is killed does not forget them.
+        quiet = None
+        if may_wait:
+            quiet = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
+        return quiet or Step(StepKind.DISABLE, live=current, waiting=queue)
+    missed = find_skipped(desired, current, now)
+    if len(missed) > desired.max_active:
+        # An update would skip those that `apply` cannot start now. A replacement starts the new due
+        # times, and the old schedule stays until all of its own have runs.
+        all_live = list(others) + [current]
+        return _begin_replacement(desired, all_live, facts, now, may_wait=may_wait)
+    # A paused schedule that catches up must have no due time between `now` and the update.
+    counts = current.enabled or (desired.catch_up and not desired.paused)
+    wait = None
+    if may_wait:
+        affected = replace(current, enabled=counts)
+        wait = _wait_for_quiet([affected], desired.timetable, timedelta(0), now)
+    return wait or Step(StepKind.UPDATE, live=current, fields=changed, missed=missed)
+
+
 def _begin_replacement(
     desired: DesiredSchedule,
     others: Sequence[LiveSchedule],
@@ -243,7 +257,8 @@ def _begin_replacement(
     if enabled:
         return wait or Step(StepKind.DISABLE, live=enabled[0])
     starts_at = now + PAUSED_LEAD if desired.paused else None
-    return Step(StepKind.CREATE, enabled=True, starts_at=starts_at)
+    waiting = find_missed_of_all(desired, others, now)
+    return Step(StepKind.CREATE, enabled=True, starts_at=starts_at, waiting=waiting)
 
 
 def _take_over(
@@ -255,7 +270,7 @@ def _take_over(
     *,
     may_wait: bool,
 ) -> Step | None:
-    """Return the next step when a schedule has the right properties.
+    """Return the next step until a schedule with the right properties has taken over.
 
     Args:
         desired: the schedule of kfgcp.toml.
@@ -275,6 +290,9 @@ def _take_over(
             return Step(StepKind.DELETE, live=current)
         return Step(StepKind.DISABLE, live=other)
     is_unused = facts.creates_disabled and _is_unused(current)
+    report = _wait_for_report(others, current, now) if is_unused and may_wait else None
+    if report is not None:
+        return report
     if is_unused and _must_start_earlier_or_later(desired, current, others):
         return Step(StepKind.DELETE, live=current)
     if current.enabled and desired.paused:
@@ -290,12 +308,28 @@ def _take_over(
             # The start time becomes now, and `now` is exact to a second.
             wait = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
         return wait or Step(StepKind.ENABLE, live=current)
+    return None
+
+
+def _finish(
+    desired: DesiredSchedule,
+    current: LiveSchedule,
+    others: Sequence[LiveSchedule],
+    facts: ScheduleFacts,
+    started: Collection[datetime],
+) -> Step | None:
+    """Return the next step when a schedule has taken over: start what others owe, delete them."""
     for other in others:
-        if other.is_busy:
-            # A later apply deletes it. It is disabled, so it starts no run until then.
-            continue
-        missed = () if facts.fires_missed else _find_missed(desired, current, other)
-        return Step(StepKind.DELETE, live=other, missed=missed)
+        if must_stay(desired, current, others, other, facts):
+            # The apply that ends the pause starts what it owes.
+            return None
+        missed = find_missed(desired, current, others, other, facts)
+        if not other.is_busy:
+            return Step(StepKind.DELETE, live=other, missed=missed)
+        # A later apply deletes it. It is disabled, so it starts no run until then. The next ones
+        # stay too: their start times tell which due times this one owes.
+        left = tuple(due for due in missed if due not in started)
+        return Step(StepKind.START, live=other, missed=left) if left else None
     return None
 
 
@@ -323,9 +357,23 @@ def _must_start_earlier_or_later(
         return False
     if until > current.starts_at:
         return True
-    is_same = all(other.timetable == desired.timetable for other in others)
-    has_run = any(other.last_due is not None for other in others)
-    return is_same and has_run and bool(desired.timetable.between(until, current.starts_at, 1))
+    last = [other for other in others if other.last_due == until]
+    # With other due times, `apply` starts the runs of those that the last one owes, see `missed`.
+    is_same = any(other.timetable == desired.timetable for other in last)
+    return is_same and bool(desired.timetable.between(until, current.starts_at, 1))
+
+
+def _wait_for_report(
+    others: Sequence[LiveSchedule], current: LiveSchedule, now: datetime
+) -> Step | None:
+    """Return a pause until the server has recorded the last run of a schedule that owes due times.
+
+    A run can end in the moment before the schedule is disabled. Then the controller starts a due
+    time that waited, and the server has this run some seconds later.
+    """
+    owing = [other for other in others if owes(other, current, others)]
+    end = max((other.updated_at + LAG for other in owing if not other.enabled), default=now)
+    return Step(StepKind.WAIT, until=end) if end > now else None
 
 
 def _starts_late(live: LiveSchedule, now: datetime) -> bool:
@@ -335,48 +383,6 @@ def _starts_late(live: LiveSchedule, now: datetime) -> bool:
     is in the future only for a clock of this machine that is behind.
     """
     return live.starts_at > max(now, live.created_at + PAUSED_LEAD / 2)
-
-
-def _find_missed(
-    desired: DesiredSchedule, current: LiveSchedule, old: LiveSchedule
-) -> tuple[datetime, ...]:
-    """Return the due times between two schedules that neither of them started."""
-    if desired.paused or old.disabled_at is None:
-        return ()
-    due_times: Sequence[datetime] = ()
-    if old.disabled_at < current.starts_at:
-        due_times = desired.timetable.between(old.disabled_at, current.starts_at, MAX_MISSED + 1)
-    return _owed(old) + tuple(due_times if desired.catch_up else due_times[-1:])
-
-
-def _is_behind(live: LiveSchedule, now: datetime) -> bool:
-    """Return whether due times wait, for example because max_active runs are active."""
-    return live.enabled and live.next_due is not None and live.next_due < now - LAG
-
-
-def _owed(live: LiveSchedule) -> tuple[datetime, ...]:
-    """Return the due times that a schedule had not started when it was disabled."""
-    if live.timetable is None or live.handled_until is None or live.disabled_at is None:
-        return ()
-    return tuple(live.timetable.between(live.handled_until, live.disabled_at, MAX_MISSED + 1))
-
-
-def _find_skipped(
-    desired: DesiredSchedule, current: LiveSchedule, now: datetime
-) -> tuple[datetime, ...]:
-    """Return the due times of a pause that an update would skip although they must be started.
-
-    Vertex AI: "All unstarted runs before the update time will be skipped", see UpdateSchedule in
-    schedule_service.proto.
-    """
-    if current.enabled or current.disabled_at is None:
-        return ()
-    if desired.paused:
-        return ()
-    owed = _owed(current)
-    if not desired.catch_up:
-        return owed
-    return owed + tuple(desired.timetable.between(current.disabled_at, now, MAX_MISSED + 1))
 
 
 def _wait_for_quiet(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
-from kfgcp.errors import ConfigError
+from kfgcp.errors import ConfigError, UsageError
 from kfgcp.testing import VertexStandIn
 from kfgcp_command import Command
 from patience import REQUEST
 from simulated_project import TOML, SimulatedWorkspace, write_pipeline, write_project
-from simulated_schedules import WITH_UPDATE
+from simulated_schedules import WITH_UPDATE, WITHOUT_UPDATE
 
 TABLES = """
 [pipeline.churn]
@@ -103,6 +104,101 @@ def test_a_copy_with_another_display_name_is_noted_and_never_changed(
 
     deletions = copied.requests.select(method="DELETE", path="*/schedules/*")
     assert len(deletions) == 1
+
+
+@pytest.fixture
+def renamed(service: VertexStandIn, kfgcp: Command, home: Path) -> VertexStandIn:
+    """A service with the schedule of a project, which somebody has renamed by hand."""
+    write_pipeline(home, "churn")
+    (home / "kfgcp.toml").write_text(f'[project]\nname = "shop"\n{service.toml("dev")}{TABLES}')
+    assert kfgcp("apply", "--env", "dev", "--yes").code == 0
+    rename(service, "Nightly")
+    return service
+
+
+def rename(service: VertexStandIn, display_name: str) -> None:
+    """Change the display name of the only schedule, as the console does."""
+    address = schedule_address(service)
+    body = {"displayName": display_name}
+    mask = {"updateMask": "displayName"}
+    requests.patch(address, params=mask, json=body, timeout=REQUEST).raise_for_status()
+
+
+def schedule_address(service: VertexStandIn) -> str:
+    """Return the address of the only schedule."""
+    [created] = service.requests.select(method="POST", path="*/schedules")
+    collection = f"{service.api_endpoint}{created.path}"
+    [schedule] = requests.get(collection, timeout=REQUEST).json()["schedules"]
+    return f"{service.api_endpoint}/v1/{schedule['name']}"
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+def test_a_renamed_schedule_is_refused_and_named(
+    renamed: VertexStandIn, kfgcp: Command, verb: str
+) -> None:
+    before = len(renamed.requests)
+
+    refused = kfgcp(verb, "--env", "dev", *([] if verb == "plan" else ["--yes"]))
+
+    assert refused.code == 2
+    error, hint = refused.err.splitlines()
+    schedule_id = schedule_address(renamed).rpartition("/")[2]
+    ref = f"projects/{renamed.project}/locations/{renamed.location}/schedules/{schedule_id}"
+    assert error == (
+        f"error: dev has the schedule daily under another display name: Nightly ({ref}, enabled)."
+        " A second one would start each run twice."
+    )
+    assert hint == (
+        "hint: On the service, rename it back to daily, or pause or delete it. Then:"
+        " kfgcp plan --env dev"
+    )
+    assert {request.method for request in renamed.requests[before:]} == {"GET"}
+
+
+def test_a_schedule_that_was_renamed_back_needs_no_change(
+    renamed: VertexStandIn, kfgcp: Command
+) -> None:
+    rename(renamed, "daily")
+
+    assert kfgcp("plan", "--env", "dev", "--json").json["changes"] == []
+
+
+def test_a_renamed_schedule_that_is_paused_is_noted_beside_the_new_one(
+    renamed: VertexStandIn, kfgcp: Command
+) -> None:
+    pause = f"{schedule_address(renamed)}:pause"
+    requests.post(pause, json={}, timeout=REQUEST).raise_for_status()
+
+    planned = kfgcp("plan", "--env", "dev", "--json").json
+    applied = kfgcp("apply", "--env", "dev", "--yes")
+
+    [note] = planned["notes"]
+    assert note.startswith("dev has a renamed schedule daily: Nightly (")
+    assert applied.code == 0, applied.err
+    assert len(renamed.requests.select(method="POST", path="*/schedules")) == 2
+
+
+def test_destroy_leaves_a_renamed_schedule_alone_and_notes_it(
+    renamed: VertexStandIn, kfgcp: Command
+) -> None:
+    destroyed = kfgcp("destroy", "--env", "dev", "--yes")
+
+    assert destroyed.code == 0, destroyed.err
+    assert "dev has a renamed schedule daily: Nightly (" in destroyed.err
+    assert renamed.requests.select(method="DELETE", path="*/schedules/*") == []
+
+
+def test_a_service_that_cannot_rename_is_not_asked_to(folder: Path) -> None:
+    workspace = SimulatedWorkspace(folder, WITHOUT_UPDATE)
+    workspace.apply_now()
+    [row] = workspace.dev.rows.values()
+    # The console of Kubeflow makes a copy, and somebody has deleted the first one.
+    row.live = replace(row.live, display_name="Clone of daily")
+
+    with pytest.raises(UsageError) as refused:
+        workspace.plan_now()
+
+    assert refused.value.hint == ("On the service, pause or delete it. Then: kfgcp plan --env dev")
 
 
 def test_a_deletion_names_the_schedule_that_goes(folder: Path) -> None:

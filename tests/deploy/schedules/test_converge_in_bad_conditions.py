@@ -13,8 +13,8 @@ import pytest
 
 from converged_schedules import SERVICES, apply, desired_schedule, kinds
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule
-from kfgcp.deploy.schedules.converge import MAX_REFUSALS
-from kfgcp.deploy.schedules.steps import StepKind, has_next_step
+from kfgcp.deploy.schedules.converge import MAX_REFUSALS, MAX_REFUSED
+from kfgcp.deploy.schedules.steps import StepKind, next_step
 from kfgcp.errors import Refused, UsageError
 from simulated_schedules import WITH_UPDATE, WITHOUT_UPDATE, KilledError, SimulatedService
 
@@ -131,10 +131,14 @@ def test_an_earlier_version_returns_while_its_run_is_active() -> None:
 
     done = apply(service, desired_schedule("one", 60))
     service.advance(3 * 3600)
-
-    assert kinds(done) == [StepKind.CREATE, StepKind.DISABLE, StepKind.ENABLE, StepKind.DELETE]
     enabled = {row.live.ref: row.live.enabled for row in service.rows.values()}
-    assert enabled == {"schedule-1": False, "schedule-3": True}
+    service.busy = ""
+    last = apply(service, desired_schedule("one", 60))
+
+    assert kinds(done) == [StepKind.CREATE, StepKind.DISABLE, StepKind.ENABLE]
+    # The second one stays with the first one: its start time tells what the first one owes.
+    assert enabled == {"schedule-1": False, "schedule-2": False, "schedule-3": True}
+    assert kinds(last) == [StepKind.DELETE, StepKind.DELETE]
     assert (lost(service, 60 * MINUTE), doubled(service)) == ([], [])
 
 
@@ -151,7 +155,7 @@ def test_a_schedule_that_starts_late_needs_a_step() -> None:
 
     def has_step() -> bool:
         fields, live = service.fields_of(desired), service.list_schedules()
-        return has_next_step(desired, fields, live, service.facts, service.now)
+        return next_step(desired, fields, live, service.facts, service.now) is not None
 
     before = has_step()
     apply(service, desired)
@@ -175,6 +179,59 @@ def test_a_service_that_refuses_again_and_again_is_reported(
         apply(service, desired_schedule("one", 5))
 
     assert len(tries) == MAX_REFUSALS
+
+
+class _RefusingService(SimulatedService):
+    """A service that answers 429 to one verb for ever. Each try takes some seconds."""
+
+    refused_verb = ""
+    try_seconds = 3.0
+    first_refusal: datetime | None = None
+
+    def enable_schedule(self, live: LiveSchedule, *, catch_up: bool) -> None:
+        self._refuse("enable")
+        super().enable_schedule(live, catch_up=catch_up)
+
+    def disable_schedule(self, live: LiveSchedule) -> None:
+        self._refuse("disable")
+        super().disable_schedule(live)
+
+    def _refuse(self, verb: str) -> None:
+        if verb == self.refused_verb:
+            self.first_refusal = self.first_refusal or self.now
+            self.advance(self.try_seconds)
+            raise Refused("Too many requests.", status=429).amended(unknown=True)
+
+
+@pytest.mark.parametrize("period", [1, 60])
+@pytest.mark.parametrize("try_seconds", [0.5, 3.0, 10.0])
+@pytest.mark.parametrize("verb", ["enable", "disable"])
+def test_too_many_requests_end_an_apply_after_about_a_minute(
+    verb: str, try_seconds: float, period: int
+) -> None:
+    service = _RefusingService(WITHOUT_UPDATE, seed=1)
+    apply(service, desired_schedule("one", period))
+    service.advance(3630)
+    service.refused_verb = verb
+    service.try_seconds = try_seconds
+
+    with pytest.raises(Refused) as refused:
+        apply(service, desired_schedule("two", period))
+
+    assert service.first_refusal is not None
+    # The last try may begin just before the minute is over.
+    assert service.now - service.first_refusal < MAX_REFUSED + timedelta(seconds=20)
+    assert refused.value.message == (
+        f"The service refuses to {verb} the schedule churn-daily for now: Too many requests."
+    )
+    assert refused.value.hint == (
+        "Repeat the command some minutes later. It continues where it has stopped."
+    )
+    service.refused_verb = ""
+    apply(service, desired_schedule("two", period))
+    service.advance(2 * 3600)
+    assert (lost(service, period * MINUTE), doubled(service)) == ([], [])
+    assert [row.live.enabled for row in service.rows.values()] == [True]
 
 
 def test_more_missed_due_times_than_apply_starts_are_an_error() -> None:

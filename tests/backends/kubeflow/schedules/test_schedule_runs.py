@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,19 +16,23 @@ from kfgcp.backends.kubeflow.schedules import KubeflowSchedules
 from kfgcp.backends.kubeflow.service import KubeflowService
 from kfgcp.backends.registry import load_project
 from kfgcp.backends.schedules import DesiredSchedule
+from kfgcp.deploy.schedules.converge import Clock, Done, converge
 from kfgcp.errors import BackendError, UsageError
+from kfgcp.options import RunOptions
 from kubeflow_schedules import TEXT, ScheduleServer
 
 DUE = datetime(2026, 11, 30, 6, tzinfo=UTC)
 NAME = "churn-daily-20261130t060000z"
 
 
-def starting(server: ScheduleServer, home: Path) -> KubeflowSchedules:
+def starting(
+    server: ScheduleServer, home: Path, now: Callable[[], datetime] | None = None
+) -> KubeflowSchedules:
     """Return schedules that can start runs."""
     (home / "kfgcp.toml").write_text(server.stand_in.toml("gke"))
     project = load_project()
     service = KubeflowService(project, project.env("gke"), server.records)
-    return server.schedules(service.create)
+    return server.schedules(service.create, now)
 
 
 def run_names(server: ScheduleServer) -> list[str]:
@@ -38,11 +44,12 @@ def test_a_due_time_is_started_once_with_the_labels_of_the_schedule(
 ) -> None:
     desired = kfp_server.desired()
 
-    run_id, is_new = starting(kfp_server, home).fire(desired, DUE)
+    run_id, is_new, is_active = starting(kfp_server, home).fire(desired, DUE)
     again = starting(kfp_server, home).fire(desired, DUE.astimezone())
 
-    assert (run_id, is_new) == (again[0], True)
-    assert not again[1]
+    assert (is_new, is_active) == (True, True)
+    # The stand-in ends runs at once.
+    assert again == (run_id, False, False)
     assert run_names(kfp_server) == [NAME]
     run = kfp_server.get(f"runs/{run_id}")
     for label in (
@@ -64,7 +71,7 @@ def test_a_due_time_whose_answer_was_lost_has_one_run(
     with suppress(BackendError):
         starting(new_server, home).fire(desired, DUE)
 
-    run_id, _ = starting(new_server, home).fire(desired, DUE)
+    run_id, _, _ = starting(new_server, home).fire(desired, DUE)
 
     assert run_names(new_server) == [NAME]
     assert new_server.get("runs")["runs"][0]["run_id"] == run_id
@@ -77,7 +84,7 @@ def test_a_run_of_others_with_the_same_name_does_not_count(
     schedules = starting(new_server, home)
     schedules.fire(DesiredSchedule("other", desired.name, desired.timetable, desired.request), DUE)
 
-    _, is_new = schedules.fire(desired, DUE)
+    _, is_new, _ = schedules.fire(desired, DUE)
 
     assert is_new
     assert run_names(new_server) == [NAME, NAME]
@@ -86,7 +93,7 @@ def test_a_run_of_others_with_the_same_name_does_not_count(
 def test_the_parameter_for_the_due_time_gets_it(new_server: ScheduleServer, home: Path) -> None:
     desired = new_server.desired(time_param="day", params={"lr": 0.5})
 
-    run_id, _ = starting(new_server, home).fire(desired, DUE)
+    run_id, _, _ = starting(new_server, home).fire(desired, DUE)
 
     run = new_server.get(f"runs/{run_id}")
     assert run["runtime_config"]["parameters"]["day"] == "2026-11-30T06:00:00Z"
@@ -103,12 +110,12 @@ def test_a_due_time_that_the_recurring_run_has_started_is_not_started_again(
     kfp_server.stand_in.creation.clock = lambda: (DUE + timedelta(seconds=9)).timestamp()
     (run_id,) = kfp_server.stand_in.fire_due((DUE + timedelta(seconds=9)).timestamp())
 
-    assert schedules.fire(desired, DUE) == (run_id, False)
+    assert schedules.fire(desired, DUE)[:2] == (run_id, False)
     live = schedules.read_schedule(ref)
     assert live is not None
     schedules.delete_schedule(live)
     # kfgcp remembers the recurring run, so another process finds its run too.
-    assert starting(kfp_server, home).fire(desired, DUE) == (run_id, False)
+    assert starting(kfp_server, home).fire(desired, DUE)[:2] == (run_id, False)
     assert starting(kfp_server, home).fire(desired, DUE + timedelta(days=1))[1]
 
 
@@ -195,6 +202,41 @@ def test_a_backfill_stops_at_a_run_that_may_be_of_the_schedule(
     assert steps == []
 
 
+def test_a_backfill_stops_at_a_run_of_one_of_two_schedules_with_similar_names(
+    new_server: ScheduleServer, home: Path
+) -> None:
+    # The names share the 25 characters that the server takes for the names of runs.
+    daily, weekly = (f"customer-churn-prediction-{word}" for word in ("daily", "weekly"))
+    desired = replace(new_server.desired(), name=weekly)
+    run_id = run_of_deleted_schedule(new_server, home, desired)
+    tables = [PROJECT.replace("churn-daily", name) for name in (daily, weekly)]
+    second = tables[1].partition('source = "churn.yaml"')[2]
+    toml = f'[project]\nname = "shop"\n{new_server.stand_in.toml("gke")}{tables[0]}{second}'
+    (home / "kfgcp.toml").write_text(toml)
+
+    for name in (daily, weekly):
+        with kfgcp.Workspace() as workspace:
+            backfill = partial(workspace.schedules.backfill, name, dry_run=True)
+            with pytest.raises(UsageError, match=f"The run {run_id} may be the run of a"):
+                backfill(DUE, DUE + timedelta(minutes=1))
+
+
+def test_a_due_time_whose_run_a_backfill_has_started_is_not_started_again(
+    new_server: ScheduleServer, home: Path
+) -> None:
+    (home / "churn.yaml").write_text(TEXT)
+    toml = f'[project]\nname = "shop"\n{new_server.stand_in.toml("gke")}{PROJECT}'
+    (home / "kfgcp.toml").write_text(toml)
+    due = DUE - timedelta(days=7)
+    with kfgcp.Workspace() as workspace:
+        (step,) = workspace.schedules.backfill("churn-daily", due, due + timedelta(minutes=1))
+    desired = new_server.desired(options=RunOptions(env="gke", experiment="default"))
+
+    run = starting(new_server, home).fire(desired, due)
+
+    assert (run.run_id, run.is_new) == (step.run_id, False)
+
+
 def test_a_run_of_another_project_with_the_same_schedule_has_no_labels(
     new_server: ScheduleServer, home: Path
 ) -> None:
@@ -238,3 +280,41 @@ def test_deleting_a_schedule_leaves_its_active_runs_alone(kfp_server: ScheduleSe
     assert not ended.is_busy
     schedules.delete_schedule(ended)
     assert schedules.read_schedule(ref) is None
+
+
+@pytest.mark.parametrize("catch_up", [True, False])
+def test_due_times_that_wait_are_started_once_when_the_due_times_change(
+    kfp_server: ScheduleServer, home: Path, catch_up: bool
+) -> None:
+    now = DUE
+    stand_in = kfp_server.stand_in
+    stand_in.creation.clock = lambda: now.timestamp()
+    # Runs stay active until the end of the test.
+    stand_in.instant.seconds = 1_000_000
+
+    def advance(seconds: float) -> None:
+        nonlocal now
+        now += timedelta(seconds=seconds)
+        stand_in.fire_due(now.timestamp())
+
+    def apply(every: str) -> Done:
+        desired = kfp_server.desired(every=every, catch_up=catch_up, max_active=2)
+        schedules = starting(kfp_server, home, now=lambda: now)
+        live = schedules.list_schedules()
+        clock = Clock(now=lambda: now, sleep=advance)
+        return converge(schedules, "shop", "churn-daily", desired, live, clock=clock)
+
+    apply("5m")
+    # Two runs are active, and the due times after 15 and 20 minutes wait.
+    advance(22 * 60)
+    advance(60)
+    done = apply("1h")
+    again = apply("1h")
+
+    waiting = [DUE + timedelta(minutes=15), DUE + timedelta(minutes=20)]
+    assert [due for due, _ in done.fired] == (waiting if catch_up else waiting[-1:])
+    assert (again.steps, again.fired) == ((), ())
+    modes = [run["mode"] for run in kfp_server.recurring_runs()]
+    # Before 2.16, the runs that are active would end with their recurring run.
+    is_old = starting(kfp_server, home).schedule_facts.deletion_ends_runs
+    assert modes == (["DISABLE", "ENABLE"] if is_old else ["ENABLE"])

@@ -19,6 +19,7 @@ from kfgcp.deploy.schedules.steps import StepKind
 from kfgcp.errors import BackendError, BadAnswer
 from kfgcp.testing import VertexStandIn
 from kfgcp.testing.server import Request, Response
+from patience import REQUEST
 from stand_in_apis import VertexApi
 from vertex_schedules import (
     MORNING,
@@ -213,7 +214,7 @@ def test_due_times_that_wait_are_started_before_an_update_skips_them(
     apply(schedules, desired_schedule(timetable=hourly))
     cloud.schedule_clock = lambda: datetime.now(UTC).timestamp()
 
-    done = apply(open_schedules(), desired_schedule(timetable=hourly, max_active=2))
+    done = apply(open_schedules(), desired_schedule(timetable=hourly, max_active=4))
 
     kinds = [step.kind for step in done.steps]
     assert kinds == [StepKind.DISABLE, StepKind.UPDATE, StepKind.ENABLE]
@@ -325,6 +326,27 @@ def test_a_due_time_has_one_run(cloud: VertexStandIn, schedules: SupportsSchedul
     body = cloud.requests.select("POST", "*/pipelineJobs")[0].body
     assert body["labels"]["kfgcp-due"] == "20261130t060000z"
     assert body["runtimeConfig"]["parameterValues"]["day"] == "2026-11-30T06:00:00Z"
+
+
+def test_a_due_time_whose_run_a_backfill_has_started_is_not_started_again(
+    cloud: VertexStandIn, schedules: SupportsSchedules
+) -> None:
+    desired = desired_schedule()
+    first = schedules.fire(desired, DUE)
+    [sent] = cloud.requests.select("POST", "*/pipelineJobs")
+    # A backfill sends the same labels, and its jobs have other ids.
+    later = DUE + timedelta(days=1)
+    labels = {**sent.body["labels"], "kfgcp-due": "20261201t060000z", "submission": "other"}
+    job = {**sent.body, "labels": labels}
+    address = f"{cloud.api_endpoint}{sent.path}"
+    answer = requests.post(address, params={"pipelineJobId": "a"}, json=job, timeout=REQUEST)
+    answer.raise_for_status()
+
+    again = schedules.fire(desired, later)
+
+    assert first.is_new
+    assert (again.run_id, again.is_new) == ("a", False)
+    assert len(cloud.jobs()) == 2
 
 
 @pytest.mark.parametrize("fault", ["lost", "garbage"])
