@@ -366,7 +366,7 @@ def read_error(body: bytes | str) -> ErrorBody:
     )
 
 
-def _registry_message(data: Mapping[str, Any]) -> str:
+def _registry_message(data: Mapping[str, object]) -> str:
     """Return the message of a registry's first error, "" when it has none."""
     errors = data.get("errors")
     if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):

@@ -19,6 +19,7 @@ from kfgcp.deploy.schedules.converge import Clock, converge
 from kfgcp.deploy.schedules.steps import Step, StepKind
 from kfgcp.deploy.versions.push import UPLOADED, check_text, run_push
 from kfgcp.errors import BackendError, KfgcpError
+from kfgcp.services.image_registry import ImageRegistry
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Writer:
         project: the name of the project.
         registry: the registry, None when nothing needs it.
         service: the schedules of the service, None when it has none.
+        images: the registry of the project's images, None without tags of images.
         lock: the lock of the environment.
         clock: the time, for schedules.
         notice: called with each step.
@@ -43,6 +45,7 @@ class Writer:
     project: str
     registry: SupportsVersions | None
     service: SupportsSchedules | None
+    images: ImageRegistry | None
     lock: HeldLock
     clock: Clock
     notice: Notice
@@ -143,6 +146,10 @@ class Writer:
             desired = with_entry(desired, entry)
             if move is not None:
                 move = replace(move, target=entry)
+        # An image that a schedule is about to use must not be cleaned up before.
+        self._set_image_tags(plan)
+        if desired is None:
+            self._remove_image_tags(plan)
         if desired is None and move is not None:
             # A schedule without its tag is still there for the next apply. A tag without its
             # schedule would stay for ever.
@@ -150,6 +157,8 @@ class Writer:
         self._converge(plan, desired)
         if desired is not None and move is not None:
             self._move_tag(plan.name, move)
+        if desired is not None:
+            self._remove_image_tags(plan)
 
     def _converge(self, plan: SchedulePlan, desired: DesiredSchedule | None) -> None:
         if self.service is None:
@@ -198,6 +207,26 @@ class Writer:
             if move.target is None or holder.pipeline != move.target.pipeline:
                 self.registry.remove_tag(holder, move.tag)
         self._step(ResourceKind.SCHEDULE, schedule, move.line)
+
+    def _set_image_tags(self, plan: SchedulePlan) -> None:
+        for move in plan.image_moves:
+            if move.after is None or self.images is None:
+                continue
+            self.lock.check()
+            self.images.set_tag(move.image, move.after, move.tag)
+            self._step(ResourceKind.SCHEDULE, plan.name, move.line)
+
+    def _remove_image_tags(self, plan: SchedulePlan) -> None:
+        for move in plan.image_moves:
+            if move.after is not None or self.images is None:
+                continue
+            self.lock.check()
+            text = move.line
+            if not self.images.delete_tag(move.image, move.tag):
+                text = (
+                    f"image tag {move.tag} stays at {move.image}: the registry cannot delete tags"
+                )
+            self._step(ResourceKind.SCHEDULE, plan.name, text)
 
 
 def step_text(step: Step) -> str:
