@@ -90,6 +90,9 @@ class BackendSettings:
     form = Form.NONE
     """The form in which the backend takes GPUs and secrets."""
 
+    signs_in_to_google = False
+    """Whether the tokens of the environment are for Google's services."""
+
     @cached_property
     def tables(self) -> Tables:
         """The tables `accelerators` and `secrets`, for `kfgcp.spec.translate`."""

@@ -77,6 +77,7 @@ class ServiceClient:
         seconds: float = REQUEST_SECONDS,
         ca_file: str | None = None,
         in_cluster: bool = False,
+        needs_token: bool = True,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -98,6 +99,7 @@ class ServiceClient:
                 For a stream, how long the next piece may take.
             ca_file: a file with certificates. They replace all others: the client trusts only them.
             in_cluster: this machine is in the cluster of the service, so plain http is allowed.
+            needs_token: whether a request without a token is refused, except to this machine.
             sleep: waits for a number of seconds.
             clock: a monotonic clock, in seconds.
             jitter: returns a random number between 0 and 1.
@@ -105,8 +107,9 @@ class ServiceClient:
         Raises:
             ConfigError: the address is not a URL, or a token would be sent without encryption.
         """
-        self._base, self._host, self._is_loopback = _check_base(base, in_cluster)
+        self._base, self._host, is_loopback = _check_base(base, in_cluster)
         self._tokens = tokens
+        self._needs_token = needs_token and not is_loopback
         self._service = service
         self._paging = paging
         self._errors = errors or GoogleErrors()
@@ -299,6 +302,7 @@ class ServiceClient:
         params: QueryParams | None = None,
         data: bytes | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         repeatable: bool | None = None,
         budget: float | None = None,
         retries: int | None = None,
@@ -312,6 +316,7 @@ class ServiceClient:
             method, path, params: see `send`. For the errors, see `send`, too.
             data: the body of the request.
             content_type: the media type of the body.
+            accept: the media types that the answer may have.
             repeatable, budget, retries, read_timeout, seconds: see `CallOptions`.
             stream: True does not read the body of the response; `ServiceResponse.chunks` then
                 reads it.
@@ -331,6 +336,7 @@ class ServiceClient:
                 params=params,
                 data=data,
                 content_type=content_type,
+                accept=accept,
                 read_timeout=read_timeout or self._timeout[1],
                 seconds=call_seconds,
                 stream=stream,
@@ -346,6 +352,7 @@ class ServiceClient:
         params: QueryParams | None,
         data: bytes | None,
         content_type: str,
+        accept: str,
         read_timeout: float,
         seconds: float,
         stream: bool,
@@ -378,7 +385,7 @@ class ServiceClient:
                     f"{self._base}/{request.path}",
                     params=params,
                     data=data,
-                    headers=_headers(token, header_type),
+                    headers=_headers(token, header_type, accept),
                     sign=token.sign if token else None,
                     timeout=(self._timeout[0], tries.read_timeout(read_timeout)),
                     seconds=seconds,
@@ -422,7 +429,7 @@ class ServiceClient:
                 if not tries.wait_for_next(max_retries=CONNECT_RETRIES):
                     raise tries.describe(error) from None
                 continue
-            if token is None and not self._is_loopback:
+            if token is None and self._needs_token:
                 raise AuthError(
                     f"{self._service} at {self._host} needs a sign-in.",
                     hint='auth = "anonymous" is for emulators on this machine.',
@@ -445,9 +452,9 @@ class ServiceClient:
             ) from None
 
 
-def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
+def _headers(token: Token | None, content_type: str | None, accept: str) -> dict[str, str]:
     """Return the headers of a request. `Token.sign` later adds the header with the token."""
-    headers = {"Accept": "application/json"}
+    headers = {"Accept": accept}
     if content_type is not None:
         headers["Content-Type"] = content_type
     if token is not None and token.quota_project:

@@ -1,10 +1,11 @@
 """Convert a response to its JSON object, or to one of our errors.
 
-An error of a service is JSON in one of two forms. Google's APIs send
+An error of a service is JSON in one of these forms. Google's APIs send
 `{"error": {"code", "message", "status", "details"}}`. Kubeflow Pipelines sends the form of
 grpc-gateway: `{"error", "code", "message", "details"}`. Its uploads send `{"error_message",
-"error_details"}` (recorded: pipeline-upload-bad.json). A proxy or a sign-in page in front of the
-service answers with HTML or with plain text.
+"error_details"}` (recorded: pipeline-upload-bad.json). A registry of images sends `{"errors":
+[{"code", "message"}]}` (distribution specification of the Open Container Initiative). A proxy or a
+sign-in page in front of the service answers with HTML or with plain text.
 """
 
 from __future__ import annotations
@@ -353,6 +354,7 @@ def read_error(body: bytes | str) -> ErrorBody:
         rpc_status.get("error_description"),
         data.get("error_message"),
         error,
+        _registry_message(data),
     )
     return ErrorBody(
         message=message,
@@ -362,6 +364,15 @@ def read_error(body: bytes | str) -> ErrorBody:
         violations=tuple(violations),
         fields=tuple(fields),
     )
+
+
+def _registry_message(data: Mapping[str, object]) -> str:
+    """Return the message of a registry's first error, "" when it has none."""
+    errors = data.get("errors")
+    if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
+        return ""
+    # The message is optional in the specification, and the code is not.
+    return _first_text(errors[0].get("message"), errors[0].get("code"))
 
 
 def _first_text(*values: object) -> str:

@@ -187,6 +187,7 @@ def _apply(
             project=workspace.project.name,
             registry=draft.registry,
             service=draft.service,
+            images=draft.images,
             lock=lock,
             clock=clock,
             notice=notice,

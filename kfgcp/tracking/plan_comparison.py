@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from kfgcp.backends.base import SupportsRefresh, capability
 from kfgcp.backends.schedules import (
@@ -16,6 +17,7 @@ from kfgcp.backends.schedules import (
 from kfgcp.backends.versions import ChecksUploads, RegisteredVersion, SupportsVersions
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.deploy.plan.changes import PlannedChange
+from kfgcp.deploy.plan.image_tag_reader import ImageTagReader
 from kfgcp.deploy.plan.pipelines import LivePipeline, PipelinePlan, is_pending, plan_pipeline
 from kfgcp.deploy.plan.read import PipelineReading, RegistryAfterPush
 from kfgcp.deploy.plan.schedules import (
@@ -30,7 +32,9 @@ from kfgcp.deploy.versions.names import parse_version_name
 from kfgcp.deploy.versions.push import Push
 from kfgcp.deploy.versions.resolve import check_digits, find_version, read_spec
 from kfgcp.errors import BackendError, ConfigError, SpecError, Unsupported, UsageError
+from kfgcp.services.image_registry import ImageRegistry
 from kfgcp.spec.diff import diff
+from kfgcp.spec.image_names import container_images
 from kfgcp.spec.load import Spec, from_text
 from kfgcp.tracking import changes
 from kfgcp.tracking.declared import (
@@ -55,6 +59,7 @@ class Draft:
         entries: name of a pipeline in the registry -> its versions, as they were read.
         registry: the registry, None when the environment has none.
         service: the schedules of the service, None when it has none.
+        images: the registry of the project's images, None without tags of images.
     """
 
     selection: Selection
@@ -64,6 +69,7 @@ class Draft:
     entries: Mapping[str, tuple[RegisteredVersion, ...]]
     registry: SupportsVersions | None
     service: SupportsSchedules | None
+    images: ImageRegistry | None = None
 
     @property
     def changes(self) -> tuple[PlannedChange, ...]:
@@ -88,6 +94,7 @@ class Comparison:
         live: the schedules of the project on the service by their names.
         removable: the names of those that do not belong there.
         pipeline_names: the names of all pipelines in the registry.
+        image_tags: the tags of schedules at images.
         entries: the entries of each pipeline after the pushes.
         notes: what to know, a line for each.
         has_tags: whether the registry has tags.
@@ -102,6 +109,7 @@ class Comparison:
     live: Mapping[str, tuple[LiveSchedule, ...]]
     removable: Set[str]
     pipeline_names: Sequence[str]
+    image_tags: ImageTagReader
     entries: dict[str, tuple[RegisteredVersion, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     has_tags: bool = True
@@ -120,6 +128,7 @@ class Comparison:
         schedules = [self._plan_schedule(schedule) for schedule in self.selection.schedules]
         schedules += self._plan_deletions()
         self._note_other_schedulers(schedules)
+        self.notes += self.image_tags.notes
         return Draft(
             self.selection,
             tuple(pipelines),
@@ -128,6 +137,7 @@ class Comparison:
             {name: reading.entries for name, reading in self.readings.items()},
             self.registry,
             self.service,
+            self.image_tags.registry,
         )
 
     def _check_names(self) -> None:
@@ -208,12 +218,19 @@ class Comparison:
         move = self._move(schedule.name, entry)
         facts = self.service.schedule_facts
         step = next_step(desired, fields, live, facts, datetime.now(UTC), may_wait=False)
-        change = plan_schedule(self.selection.env.name, desired, fields, live, move, step)
+        images = container_images(desired.request.spec.pipeline_spec)
+        image_moves = self.image_tags.moves(self._use_tag(schedule.name), images)
+        plan = partial(plan_schedule, self.selection.env.name, desired, fields, live, move, step)
+        change = plan(image_moves=self.image_tags.needed(image_moves))
+        if change is not None:
+            change = plan(image_moves=image_moves)
         note = missed_note(desired, step)
         if note is not None:
             self.notes.append(note)
         pipeline = schedule.pipeline.partition("@")[0]
-        return SchedulePlan(schedule.name, pipeline, desired, fields, entry, live, move, change)
+        return SchedulePlan(
+            schedule.name, pipeline, desired, fields, entry, live, move, change, image_moves
+        )
 
     def _desired(self, schedule: ProjectSchedule) -> tuple[RegisteredVersion, DesiredSchedule]:
         name, is_version, version = schedule.pipeline.partition("@")
@@ -313,16 +330,29 @@ class Comparison:
                 continue
             live = self.live[name]
             move = self._move(name, None)
-            change = plan_deletion(self.selection.env.name, name, live, move)
-            plans.append(SchedulePlan(name, "", None, {}, None, live, move, change))
+            image_moves = self.image_tags.moves(self._use_tag(name), ())
+            change = plan_deletion(self.selection.env.name, name, live, move, image_moves)
+            plans.append(SchedulePlan(name, "", None, {}, None, live, move, change, image_moves))
         return plans
 
     def _move(self, schedule: str, target: RegisteredVersion | None) -> TagMove | None:
         if not self.has_tags:
             return None
-        place = place_of(self.workspace, self.selection.env.name)
-        tag = use_tag(schedule, self.workspace.project.name, place)
-        return move_of(tag, target, self.entries)
+        return move_of(self._use_tag(schedule), target, self.entries)
+
+    def _use_tag(self, schedule: str) -> str:
+        return tag_of(self.workspace, self.selection.env.name, schedule)
+
+
+def tag_of(workspace: OpenProject, env: str, schedule: str) -> str:
+    """Return the tag of what a schedule uses, see `use_tag`.
+
+    Args:
+        workspace: the project.
+        env: the name of the environment of the schedule.
+        schedule: the name of the schedule.
+    """
+    return use_tag(schedule, workspace.project.name, place_of(workspace, env))
 
 
 def place_of(workspace: OpenProject, env: str) -> str:

@@ -10,6 +10,7 @@ from kfgcp.backends.base import SupportsRefresh, capability
 from kfgcp.backends.schedules import LiveSchedule, SupportsSchedules
 from kfgcp.backends.versions import NamesPipelines, SupportsVersions
 from kfgcp.deploy.plan.foreign import foreign_notes, refuse_renamed
+from kfgcp.deploy.plan.image_tag_reader import ImageTagReader, open_image_tags
 from kfgcp.deploy.plan.read import ServiceReader
 from kfgcp.deploy.plan.schedules import our_schedules, pipeline_of
 from kfgcp.deploy.versions.push import Push
@@ -22,7 +23,7 @@ from kfgcp.tracking.declared import (
     select,
 )
 from kfgcp.tracking.open_project import OpenProject
-from kfgcp.tracking.plan_comparison import Comparison, Draft
+from kfgcp.tracking.plan_comparison import Comparison, Draft, tag_of
 from kfgcp.tracking.registries import open_registry
 
 _NO_SCHEDULES_HINT: Final = "Choose another environment, or remove its schedules from kfgcp.toml."
@@ -77,6 +78,7 @@ class Planner:
             live = our_schedules(all_live, self._project.name)
             self._refuse_renamed(all_live, service)
             removable = self._removable(live)
+            image_tags = self._start_image_tags(reader, removable)
             pipeline_names: Sequence[str] = ()
             if self._start_other_pipelines(reader, registry, live, removable):
                 pipeline_names = reader.pipeline_names()
@@ -92,8 +94,10 @@ class Planner:
                 live=live,
                 removable=removable,
                 pipeline_names=pipeline_names,
+                image_tags=image_tags,
                 notes=self._foreign_notes(all_live),
             )
+            image_tags.wait()
         return comparison.draft()
 
     def _load_pipelines(self, reader: ServiceReader) -> Mapping[str, LoadedPipeline]:
@@ -124,6 +128,16 @@ class Planner:
         names = {schedule.name for schedule in selection.schedules}
         has_update = service.schedule_facts.has_update
         refuse_renamed(live, self._project.name, selection.env.name, names, has_update=has_update)
+
+    def _start_image_tags(self, reader: ServiceReader, removable: Set[str]) -> ImageTagReader:
+        """Start to read the tags of schedules at images."""
+        env = self.selection.env
+        image_tags = open_image_tags(self._project, env)
+        names = [schedule.name for schedule in self.selection.schedules]
+        names += sorted(name for name in removable if self.selection.takes(name))
+        tags = [tag_of(self._workspace, env.name, name) for name in names]
+        image_tags.start(tags, reader.start_read)
+        return image_tags
 
     def _foreign_notes(self, live: Sequence[LiveSchedule]) -> list[str]:
         selection = self.selection

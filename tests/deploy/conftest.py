@@ -48,7 +48,7 @@ def shell_base(docker: "DockerClient") -> str:
 
 
 @pytest.fixture
-def start_registry(docker: "DockerClient", tmp_path: Path) -> Iterator[Callable[..., str]]:
+def start_registry(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Starts the registry server of Docker: whether it refuses to write, and its users, in; its
     address out."""
     program = shutil.which("docker-registry")

@@ -93,7 +93,7 @@ class Server:
             def do_GET(self) -> None:
                 outer._answer(self)
 
-            do_POST = do_PATCH = do_DELETE = do_PUT = do_CONNECT = do_GET  # noqa: N815
+            do_HEAD = do_POST = do_PATCH = do_DELETE = do_PUT = do_CONNECT = do_GET  # noqa: N815
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -152,7 +152,8 @@ class Server:
         for name, value in (headers | dict(reply.headers)).items():
             handler.send_header(name, value)
         handler.end_headers()
-        handler.wfile.write(body)
+        if handler.command != "HEAD":
+            handler.wfile.write(body)
         handler.close_connection = handler.close_connection or bool(reply.missing)
 
 

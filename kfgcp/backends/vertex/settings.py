@@ -48,6 +48,7 @@ class VertexSettings(RemoteSettings):
     pipeline_registry: str | None = None
 
     form = Form.VERTEX
+    signs_in_to_google = True
 
     def validate(self, where: str) -> None:
         """Check the values of the settings, see `BackendSettings.validate`."""

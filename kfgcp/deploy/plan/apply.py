@@ -20,6 +20,7 @@ from kfgcp.deploy.schedules.converge import Clock, converge
 from kfgcp.deploy.schedules.steps import Step, StepKind
 from kfgcp.deploy.versions.push import UPLOADED, check_text, run_push
 from kfgcp.errors import BackendError, KfgcpError
+from kfgcp.services.image_registry import ImageRegistry
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Writer:
         project: the name of the project.
         registry: the registry, None when nothing needs it.
         service: the schedules of the service, None when it has none.
+        images: the registry of the project's images, None without tags of images.
         lock: the lock of the environment.
         clock: the time, for schedules.
         notice: called with each step.
@@ -44,6 +46,7 @@ class Writer:
     project: str
     registry: SupportsVersions | None
     service: SupportsSchedules | None
+    images: ImageRegistry | None
     lock: HeldLock
     clock: Clock
     notice: Notice
@@ -144,6 +147,10 @@ class Writer:
             desired = with_entry(desired, entry)
             if move is not None:
                 move = replace(move, target=entry)
+        # An image that a schedule is about to use must not be cleaned up before.
+        self._set_image_tags(plan)
+        if desired is None:
+            self._remove_image_tags(plan)
         if move is not None:
             self._remove_tags(move)
             if move.target is None:
@@ -152,6 +159,8 @@ class Writer:
         if move is not None and move.target is not None:
             self._open_tags().set_tag(move.target, move.tag)
             self._step(ResourceKind.SCHEDULE, plan.name, move.line)
+        if desired is not None:
+            self._remove_image_tags(plan)
 
     def _converge(self, plan: SchedulePlan, desired: DesiredSchedule | None) -> None:
         if self.service is None:
@@ -216,6 +225,33 @@ class Writer:
             raise ValueError("a plan with tags has a registry")
         self.lock.check()
         return self.registry
+
+    def _set_image_tags(self, plan: SchedulePlan) -> None:
+        """Set the tag at images. The schedule is written also when the registry refuses."""
+        for move in plan.image_moves:
+            if move.after is None or self.images is None:
+                continue
+            self.lock.check()
+            try:
+                self.images.set_tag(move.image, move.after, move.tag)
+            except KfgcpError as error:
+                self.failures.append((f"image tag of schedule {plan.name}", error))
+                text = f"failed: {error.message}"
+                self._step(ResourceKind.SCHEDULE, plan.name, text, failed=True)
+                continue
+            self._step(ResourceKind.SCHEDULE, plan.name, move.line)
+
+    def _remove_image_tags(self, plan: SchedulePlan) -> None:
+        for move in plan.image_moves:
+            if move.after is not None or self.images is None:
+                continue
+            self.lock.check()
+            text = move.line
+            if not self.images.delete_tag(move.image, move.tag):
+                text = (
+                    f"image tag {move.tag} stays at {move.image}: the registry cannot delete tags"
+                )
+            self._step(ResourceKind.SCHEDULE, plan.name, text)
 
 
 def step_text(step: Step) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from kfgcp.backends.schedules import LiveSchedule, SupportsSchedules
 from kfgcp.backends.versions import RegisteredVersion, SupportsVersions
 from kfgcp.deploy.plan.pipelines import LivePipeline, is_pending
 from kfgcp.deploy.versions.push import Push, find_entry
 from kfgcp.errors import BackendError
+
+Result = TypeVar("Result")
 
 READERS: Final = 16
 """The most requests at the same time."""
@@ -51,6 +53,14 @@ class ServiceReader:
         traceback: TracebackType | None,
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+    def start_read(self, read: Callable[[], Result]) -> Future[Result]:
+        """Start another read. Its result has to be waited for before the `with` block ends.
+
+        Args:
+            read: the function that reads.
+        """
+        return self._pool.submit(read)
 
     def start_pipeline(self, name: str) -> None:
         """Start to read the versions of a pipeline, unless that read has started.

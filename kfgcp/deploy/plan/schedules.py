@@ -11,6 +11,7 @@ from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule
 from kfgcp.backends.versions import RegisteredVersion
 from kfgcp.deploy.plan.changes import PlanAction, PlannedChange, ResourceKind
 from kfgcp.deploy.plan.foreign import describe_live
+from kfgcp.deploy.plan.image_tags import ImageTagMove
 from kfgcp.deploy.plan.use_tags import TagMove
 from kfgcp.deploy.schedules.applied import was_changed_by_hand
 from kfgcp.deploy.schedules.missed import MAX_MISSED
@@ -41,6 +42,7 @@ class SchedulePlan:
         live: the schedules with its name on the service.
         move: what happens to its tag, None for nothing.
         change: what is written, None for nothing.
+        image_moves: what happens to its tag at images.
     """
 
     name: str
@@ -51,6 +53,7 @@ class SchedulePlan:
     live: tuple[LiveSchedule, ...]
     move: TagMove | None
     change: PlannedChange | None
+    image_moves: tuple[ImageTagMove, ...] = ()
 
 
 def our_schedules(
@@ -87,6 +90,7 @@ def plan_schedule(
     live: Sequence[LiveSchedule],
     move: TagMove | None,
     step: Step | None,
+    image_moves: Sequence[ImageTagMove] = (),
 ) -> PlannedChange | None:
     """Return how a schedule changes, None when the service has exactly this schedule.
 
@@ -98,8 +102,10 @@ def plan_schedule(
         move: what happens to its tag.
         step: the first step of `apply`, None when nothing has to change. A killed apply can leave a
             schedule with the right properties that begins later.
+        image_moves: what happens to its tag at images.
     """
     tag_lines = [] if move is None else [move.line]
+    tag_lines += [image_move.line for image_move in image_moves]
     if not live:
         shown = {name: value for name, value in fields.items() if name not in _FOLLOW_VERSION}
         lines = [f"{name}: {_text(name, value)}" for name, value in sorted(shown.items())]
@@ -160,7 +166,11 @@ def missed_note(desired: DesiredSchedule, step: Step | None) -> str | None:
 
 
 def plan_deletion(
-    env: str, name: str, live: Sequence[LiveSchedule], move: TagMove | None
+    env: str,
+    name: str,
+    live: Sequence[LiveSchedule],
+    move: TagMove | None,
+    image_moves: Sequence[ImageTagMove] = (),
 ) -> PlannedChange:
     """Return the deletion of a schedule.
 
@@ -169,10 +179,12 @@ def plan_deletion(
         name: the name of the schedule.
         live: the schedules with this name on the service.
         move: what happens to its tag.
+        image_moves: what happens to its tag at images.
     """
     lines = [f"deleted: {describe_live(schedule)}" for schedule in live]
     if move is not None:
         lines.append(move.line)
+    lines += [image_move.line for image_move in image_moves]
     return _change(env, name, PlanAction.DELETE, lines)
 
 
