@@ -19,7 +19,7 @@ from kfgcp.deploy.plan.use_tags import TagMove
 from kfgcp.deploy.schedules.converge import Clock, converge
 from kfgcp.deploy.schedules.steps import Step, StepKind
 from kfgcp.deploy.versions.push import UPLOADED, check_text, run_push
-from kfgcp.errors import BackendError, KfgcpError
+from kfgcp.errors import BackendError, KfgcpError, NotFound
 from kfgcp.services.image_registry import ImageRegistry
 
 
@@ -227,13 +227,19 @@ class Writer:
         return self.registry
 
     def _set_image_tags(self, plan: SchedulePlan) -> None:
-        """Set the tag at images. The schedule is written also when the registry refuses."""
+        """Set the tag at images. The schedule is written also when the registry refuses.
+
+        Raises:
+            NotFound: the registry does not have an image, so runs of the schedule would fail.
+        """
         for move in plan.image_moves:
             if move.after is None or self.images is None:
                 continue
             self.lock.check()
             try:
                 self.images.set_tag(move.image, move.after, move.tag)
+            except NotFound:
+                raise
             except KfgcpError as error:
                 self.failures.append((f"image tag of schedule {plan.name}", error))
                 text = f"failed: {error.message}"
