@@ -213,8 +213,10 @@ class Writer:
             if move.after is None or self.images is None:
                 continue
             self.lock.check()
-            self.images.set_tag(move.image, move.after, move.tag)
-            self._step(ResourceKind.SCHEDULE, plan.name, move.line)
+            text = move.line
+            if not self.images.set_tag(move.image, move.after, move.tag):
+                text = f"image tag {move.tag} is not set at {move.image}: kfgcp cannot sign in"
+            self._step(ResourceKind.SCHEDULE, plan.name, text)
 
     def _remove_image_tags(self, plan: SchedulePlan) -> None:
         for move in plan.image_moves:
