@@ -49,6 +49,10 @@ _HOST: Final = re.compile(r"localhost|.*[.:].*")
 # Method Not Allowed" (distribution specification, "Deleting tags").
 _CANNOT_DELETE: Final = (400, 405)
 
+# A registry that is open for reads can ask for a sign-in before a write. 405 is the answer of a
+# registry that takes no writes.
+_TAKES_NO_WRITES: Final = (403, 405)
+
 # A plan is possible without these reads, so it does not wait long for a registry.
 _READ_SECONDS: Final = 15.0
 _READ_RETRIES: Final = 1
@@ -169,7 +173,7 @@ class ImageRegistry:
             raise BadAnswer(f"{self._host} answered HEAD {path} without a digest.", hint=HINT)
         return digest
 
-    def set_tag(self, image: str, digest: str, tag: str) -> None:
+    def set_tag(self, image: str, digest: str, tag: str) -> bool:
         """Let a tag of an image point to a digest.
 
         The manifest is written again under the tag, byte for byte, so it keeps its digest.
@@ -178,6 +182,9 @@ class ImageRegistry:
             image: the name of the image without a tag, with the registry.
             digest: `sha256:` and 64 digits.
             tag: the tag. It may point to another digest of the image.
+
+        Returns:
+            False when the registry takes no writes without a sign-in, and kfgcp cannot sign in.
 
         Raises:
             NotFound: the registry does not have the digest.
@@ -194,9 +201,14 @@ class ImageRegistry:
                     f" manifest ({redacted_line(media_type, limit=80) or 'no type'}).",
                     hint=HINT,
                 )
-            written = self._client.exchange(
-                "PUT", self._path(image, tag), data=source.body, content_type=media_type
-            )
+            try:
+                written = self._client.exchange(
+                    "PUT", self._path(image, tag), data=source.body, content_type=media_type
+                )
+            except (AuthError, Refused) as error:
+                if self._is_closed(error):
+                    return False
+                raise
         # The header is optional in the answer to a PUT.
         tag_digest = _digest_header(written) or self.read_tag(image, tag)
         if tag_digest != digest:
@@ -205,6 +217,7 @@ class ImageRegistry:
                 f" {digest}.",
                 hint=HINT,
             )
+        return True
 
     def delete_tag(self, image: str, tag: str) -> bool:
         """Delete a tag of an image. Its manifest stays.
@@ -214,7 +227,8 @@ class ImageRegistry:
             tag: the tag. It may have been deleted before.
 
         Returns:
-            False when the registry cannot delete tags.
+            False when the registry cannot delete tags, or only after a sign-in that kfgcp does not
+            have.
 
         Raises:
             BackendError: the registry refuses the request or cannot be reached.
@@ -225,11 +239,19 @@ class ImageRegistry:
                 self._client.exchange("DELETE", self._path(image, tag))
         except NotFound:
             return True
-        except Refused as refused:
-            if refused.status in _CANNOT_DELETE:
+        except (AuthError, Refused) as error:
+            if isinstance(error, Refused) and error.status in _CANNOT_DELETE:
+                return False
+            if self._is_closed(error):
                 return False
             raise
         return True
+
+    def _is_closed(self, error: AuthError | Refused) -> bool:
+        """Return whether a write was refused because kfgcp cannot sign in to the registry."""
+        if self._google is not None:
+            return False
+        return isinstance(error, AuthError) or error.status in _TAKES_NO_WRITES
 
     def _path(self, image: str, reference: str) -> str:
         """Return the path of a manifest. reference: a tag or a digest."""

@@ -172,6 +172,35 @@ def test_a_tag_that_points_elsewhere_after_the_write_is_an_error(server: Server)
         open_registry(address).set_tag(f"{address}/shop", DIGEST, TAG)
 
 
+@pytest.mark.parametrize("status", [401, 403, 405])
+def test_a_registry_that_is_open_only_for_reads_takes_no_tags(server: Server, status: int) -> None:
+    server.answers(MANIFEST_REPLY, Reply(status=status), Reply(status=status))
+    address = address_of(server)
+    registry = open_registry(address)
+
+    assert registry.set_tag(f"{address}/shop", DIGEST, TAG) is False
+    assert registry.delete_tag(f"{address}/shop", TAG) is False
+
+
+def test_a_refused_manifest_is_an_error(server: Server) -> None:
+    invalid = {"errors": [{"code": "MANIFEST_INVALID", "message": "manifest invalid"}]}
+    server.answers(MANIFEST_REPLY, Reply(invalid, status=400))
+    address = address_of(server)
+
+    with pytest.raises(Refused, match="manifest invalid"):
+        open_registry(address).set_tag(f"{address}/shop", DIGEST, TAG)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_artifact_registry_without_a_role_is_an_error(
+    server: Server, google: ImageRegistry, status: int
+) -> None:
+    server.answers(MANIFEST_REPLY, Reply(status=status))
+
+    with pytest.raises(BackendError):
+        google.set_tag(f"{GOOGLE}/shop", DIGEST, TAG)
+
+
 def test_a_write_without_a_digest_in_its_answer_is_read_again(server: Server) -> None:
     server.answers(
         MANIFEST_REPLY, Reply(status=201), Reply(headers={"Docker-Content-Digest": DIGEST})

@@ -236,16 +236,18 @@ class Writer:
             if move.after is None or self.images is None:
                 continue
             self.lock.check()
+            text = move.line
             try:
-                self.images.set_tag(move.image, move.after, move.tag)
+                if not self.images.set_tag(move.image, move.after, move.tag):
+                    text = f"image tag {move.tag} is not set at {move.image}: kfgcp cannot sign in"
             except NotFound:
                 raise
             except KfgcpError as error:
                 self.failures.append((f"image tag of schedule {plan.name}", error))
-                text = f"failed: {error.message}"
-                self._step(ResourceKind.SCHEDULE, plan.name, text, failed=True)
+                failure = f"failed: {error.message}"
+                self._step(ResourceKind.SCHEDULE, plan.name, failure, failed=True)
                 continue
-            self._step(ResourceKind.SCHEDULE, plan.name, move.line)
+            self._step(ResourceKind.SCHEDULE, plan.name, text)
 
     def _remove_image_tags(self, plan: SchedulePlan) -> None:
         for move in plan.image_moves:

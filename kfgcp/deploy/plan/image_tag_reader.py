@@ -109,16 +109,20 @@ class ImageTagReader:
 
     def _read(self, registry: ImageRegistry, image: str, tag: str) -> str | None:
         """Return the digest of a tag, None after a problem. Then no further request is sent."""
-        try:
-            with self._lock:
-                if not self._is_checked and not self._problem:
-                    registry.check()
+        with self._lock:
+            if not self._is_checked:
                 self._is_checked = True
-            if not self._problem:
-                return registry.read_tag(image, tag)
+                try:
+                    registry.check()
+                except KfgcpError as error:
+                    self._problem = error.message
+        if self._problem:
+            return None
+        try:
+            return registry.read_tag(image, tag)
         except KfgcpError as error:
             self._problem = error.message
-        return None
+            return None
 
 
 def open_image_tags(project: Project, env: Environment) -> ImageTagReader:

@@ -18,7 +18,7 @@ from kfgcp.services.image_registry import ImageRegistry
 from kfgcp.tracking.deployment import make_destroy_plan
 from kfgcp.workspace import Workspace
 from patience import REQUEST
-from registry_images import push_image, push_index, tag_image, tags_of
+from registry_images import OCI, digest_of, push_image, push_index, tag_image, tags_of
 from s3_servers import free_port
 from service_fixtures import Reply, running
 from simulated_project import PIPELINE, TOML, SimulatedWorkspace
@@ -250,6 +250,26 @@ def test_each_schedule_costs_one_read_for_each_own_image(home: Path) -> None:
     paths = [f"/v2/acme/{name}/manifests/{tag}" for name in ("shop", "web") for tag in tags]
     assert requests == {("HEAD", path) for path in paths}
     assert count == len(paths)
+
+
+def test_a_registry_that_is_open_only_for_reads_keeps_no_schedule_back(home: Path) -> None:
+    manifest = b"{}"
+    digest = digest_of(manifest)
+    replies = {
+        "HEAD": Reply(status=404),
+        "GET": Reply(manifest, headers={"Content-Type": f"{OCI}.manifest.v1+json"}),
+        "PUT": Reply(status=401),
+    }
+    with running() as server:
+        server.always(lambda request: replies[request.method])
+        project = ImageProject(home, server.url.removeprefix("http://") + "/acme")
+        project.lock({"shop": digest})
+        workspace = project.open()
+        steps = [step.text for step in workspace.apply_now().steps]
+
+    image = f"{project.registry}/shop"
+    assert f"image tag {TAG} is not set at {image}: kfgcp cannot sign in" in steps
+    assert "daily" in workspace.dev.state()
 
 
 def test_an_image_that_the_lock_does_not_have_gets_the_tag_too(project: ImageProject) -> None:
