@@ -272,6 +272,25 @@ def test_a_registry_that_is_open_only_for_reads_keeps_no_schedule_back(home: Pat
     assert "daily" in workspace.dev.state()
 
 
+def test_a_refused_tag_is_an_error_after_the_schedule_was_written(home: Path) -> None:
+    manifest = b"{}"
+    replies = {
+        "HEAD": Reply(status=404),
+        "GET": Reply(manifest, headers={"Content-Type": f"{OCI}.manifest.v1+json"}),
+        "PUT": Reply(status=409),
+    }
+    with running() as server:
+        server.always(lambda request: replies[request.method])
+        project = ImageProject(home, server.url.removeprefix("http://") + "/acme")
+        project.lock({"shop": digest_of(manifest)})
+        workspace = project.open()
+
+        with pytest.raises(BackendError, match="image tag of schedule daily: "):
+            workspace.apply_now()
+
+    assert "daily" in workspace.dev.state()
+
+
 def test_an_image_that_the_lock_does_not_have_gets_the_tag_too(project: ImageProject) -> None:
     image = f"{project.registry}/team/old"
     digest = push_image(image, "first")
