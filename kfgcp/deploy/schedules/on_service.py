@@ -31,7 +31,7 @@ class DeployedSchedule:
         next_due: its next due time, None when it is disabled or cannot be told.
         last_due: the due time of the last run that it started, None when it is not known.
         updated_at: when it was changed last.
-        count: how many schedules have this name. More than one is an apply that was interrupted.
+        count: how many schedules have this name. More than one is an apply that is not finished.
     """
 
     name: str
@@ -129,7 +129,7 @@ class ServiceSchedules:
 
         Raises:
             UsageError: the service has no schedule of this name with the marker of the project, or
-                several after an interrupted apply.
+                several that are disabled, because an apply is not finished.
             BadAnswer: the service did not keep the change.
         """
         env = self._find_env(name, env)
@@ -188,10 +188,14 @@ class ServiceSchedules:
 
     def _find_one(self, service: SupportsSchedules, name: str, env: str) -> LiveSchedule:
         live = self._find(service, name, env)
+        enabled = [schedule for schedule in live if schedule.enabled]
+        if len(enabled) == 1:
+            # The others only wait for a later apply.
+            return enabled[0]
         if len(live) > 1:
             raise UsageError(
-                f"The environment '{env}' has {len(live)} schedules '{name}', because an apply was"
-                " interrupted.",
+                f"The environment '{env}' has {len(live)} schedules '{name}', because an apply is"
+                " not finished.",
                 hint=f"Finish it: kfgcp apply {name} --env {env}",
             )
         return live[0]

@@ -8,6 +8,7 @@ import pytest
 
 from kfgcp.backends.locks import Locked, LockOwner
 from kfgcp.backends.schedules import ScheduleFacts
+from kfgcp.backends.versions import short_version
 from kfgcp.deploy.plan.use_tags import use_tag
 from kfgcp.errors import BackendError, CheckFailed, ConfigError, ParamError, UsageError
 from simulated_project import SimulatedWorkspace, write_pipeline, write_project
@@ -447,3 +448,32 @@ def test_each_step_is_reported(folder: Path) -> None:
         "daily: enabled",
         "daily: deleted",
     ]
+
+
+def test_missed_due_times_that_wait_are_reported_and_do_not_prevent_a_pause(folder: Path) -> None:
+    hourly = DAILY.replace("0 6 * * *", "0 * * * *") + "catch_up = true\n"
+    write_project(folder, CHURN + hourly)
+    workspace = SimulatedWorkspace(folder, WITH_UPDATE)
+    workspace.apply_now()
+    workspace.dev.pause_by_hand("daily")
+    workspace.dev.active_seconds = 600.0
+    workspace.dev.advance(3.1 * 3600)
+    write_pipeline(folder, "churn", "goodbye")
+    workspace = reopen(workspace, folder)
+
+    steps = workspace.apply_now().steps
+    paused = workspace.schedules.pause("daily")
+
+    assert [step.text for step in steps if step.kind == "schedule"][-2:] == [
+        "2 missed due times since 2026-01-01T02:00:00+00:00 wait, because max_active is 1. When"
+        " these runs have ended, start the next ones: kfgcp apply daily --env dev",
+        f"tag {TAG}: {_moved(workspace)}",
+    ]
+    assert (paused.enabled, paused.count) == (False, 1)
+    states = [row.live.enabled for row in workspace.dev.rows.values()]
+    assert states == [False, False]
+
+
+def _moved(workspace: SimulatedWorkspace) -> str:
+    new, old = workspace.registry.list_versions("churn")
+    return f"churn@{short_version(old)} -> churn@{short_version(new)}"
