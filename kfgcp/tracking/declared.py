@@ -12,6 +12,7 @@ from kfgcp.backends.schedules import DesiredSchedule
 from kfgcp.backends.versions import RegisteredVersion, VersionUpload
 from kfgcp.config import Environment, Project
 from kfgcp.config_schedules import ProjectSchedule
+from kfgcp.config_tables import warn_invalid
 from kfgcp.deploy.images.pins import pin_images, require_pinned_images, stand_in_notes
 from kfgcp.deploy.plan.pipelines import DesiredPipeline
 from kfgcp.deploy.versions.names import check_pipeline_name, check_tag
@@ -84,7 +85,7 @@ def select(project: Project, env: str | None, names: Sequence[str]) -> Selection
         ConfigError: there is no such environment, or a table is not valid.
     """
     environment = project.env(env)
-    _raise_invalid(project, names)
+    _check_tables(project, environment.name, names)
     has_service = not runs_here(environment.backend)
     schedules = [
         schedule
@@ -125,17 +126,22 @@ def require_project_name(project: Project, env: Environment) -> None:
     )
 
 
-def _raise_invalid(project: Project, names: Sequence[str]) -> None:
-    """Raise the error of a table that is not valid.
+def _check_tables(project: Project, env: str, names: Sequence[str]) -> None:
+    """Raise the error of a table that is not valid, and warn of such a table of other environments.
 
-    Such a table may belong to any environment. Without names, it could be missed otherwise.
+    A table that does not say for which environment it is may belong to this one. Without names, it
+    could be missed otherwise.
     """
-    for name in project.invalid_pipelines:
-        if not names or name in names:
+    for name, table in project.invalid_pipelines.items():
+        if name in names or (not names and table.may_belong_to(env)):
             project.pipeline(name)
-    for name in project.invalid_schedules:
-        if not names or name in names:
+        elif not names:
+            warn_invalid(table)
+    for name, table in project.invalid_schedules.items():
+        if name in names or (not names and table.may_belong_to(env)):
             project.schedule(name)
+        elif not names:
+            warn_invalid(table)
 
 
 def unknown_name(project: Project, selection: Selection, name: str) -> UsageError:
@@ -183,7 +189,10 @@ def load_pipelines(project: Project, selection: Selection) -> Mapping[str, Loade
     names += [schedule.pipeline.partition("@")[0] for schedule in selection.schedules]
     loaded: dict[str, LoadedPipeline] = {}
     for name in dict.fromkeys(names):
-        loaded[name] = _load(project, selection, name)
+        try:
+            loaded[name] = _load(project, selection, name)
+        except UsageError as error:
+            raise error.in_table(project.pipeline(name).origin) from error
     _refuse_shared_tags(project, loaded)
     return loaded
 
@@ -196,8 +205,7 @@ def _load(project: Project, selection: Selection, name: str) -> LoadedPipeline:
         return LoadedPipeline(spec, spec, None)
     if spec.registered is not None or spec.template is not None:
         raise ConfigError(
-            f"{project.pipeline(name).origin}: the pipeline comes from a registry, so it cannot be"
-            " pushed.",
+            "The pipeline comes from a registry, so it cannot be pushed.",
             hint="Name the file of the pipeline as its source.",
         )
     require_pinned_images(spec, env)

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from kfgcp.backends.registry import runs_here
 from kfgcp.config import Project
 from kfgcp.config_schedules import ProjectSchedule
+from kfgcp.config_tables import InvalidTable, warn_invalid
 from kfgcp.deploy.schedules.backfill import BackfillStep, plan_backfill, run_backfill
 from kfgcp.deploy.schedules.on_service import DeployedSchedule, Services, ServiceSchedules
 from kfgcp.deploy.schedules.state import hold_schedules, states_folder
@@ -263,9 +264,11 @@ class Schedules:
             for schedule in project.schedules.values():
                 if env in (None, schedule.env):
                     results += self._tick_one(schedule)
-        # The environment of such a table is not reliable, so `env` leaves out none.
         for name, invalid in project.invalid_schedules.items():
-            results.append(TickResult(name, TickAction.FAILED, note=invalid.message))
+            if self._may_start(invalid, env):
+                results.append(TickResult(name, TickAction.FAILED, note=invalid.error.message))
+            else:
+                warn_invalid(invalid)
         return results
 
     def backfill(
@@ -339,9 +342,9 @@ class Schedules:
         if env is not None:
             # This raises the error of an environment that does not exist.
             project.env(env)
-        for name in project.invalid_schedules:
-            # This raises the error of the table.
-            project.schedule(name)
+        for invalid in project.invalid_schedules.values():
+            if env is None or invalid.may_belong_to(env):
+                warn_invalid(invalid)
         schedules = project.schedules.values()
         return [schedule for schedule in schedules if env in (None, schedule.env)]
 
@@ -371,6 +374,17 @@ class Schedules:
                 " schedules itself.",
                 hint="`tick` is for environments on this machine. Leave out --env, or name one.",
             )
+
+    def _may_start(self, invalid: InvalidTable, env: str | None) -> bool:
+        """Return whether a schedule that is not valid may be one that a tick has to start."""
+        environments = self._project().environments
+        for name in invalid.envs:
+            if env not in (None, name):
+                continue
+            environment = environments.get(name)
+            if environment is None or runs_here(environment.backend):
+                return True
+        return not invalid.envs
 
     def _tick_one(self, schedule: ProjectSchedule) -> builtins.list[TickResult]:
         project = self._project()
