@@ -24,8 +24,9 @@ from kfgcp.config_files import DASHBOARD_KEYS as DASHBOARD_KEYS
 from kfgcp.config_files import FILE_NAME as FILE_NAME
 from kfgcp.config_files import Tables, check_pattern, read_tables
 from kfgcp.config_files import included_files as included_files
-from kfgcp.config_pipelines import ProjectPipeline, read_pipeline
-from kfgcp.config_schedules import ProjectSchedule, read_schedule
+from kfgcp.config_pipelines import ProjectPipeline
+from kfgcp.config_schedules import ProjectSchedule
+from kfgcp.config_tables import InvalidTable, read_pipelines, read_schedules
 from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.foreign_errors import in_one_line
@@ -137,9 +138,10 @@ class Project:
             `europe-west4-docker.pkg.dev/acme-ml/images`; None when images stay on this machine.
         images: name -> source, for the project's own images.
         pipelines: name -> pipeline, for the valid tables [pipeline.X].
-        invalid_pipelines: name -> error, for the tables [pipeline.X] that are not valid.
+        invalid_pipelines: name -> table, for the tables [pipeline.X] that are not valid.
         schedules: name -> schedule, for the valid tables [schedule.X].
-        invalid_schedules: name -> error, for the tables [schedule.X] that are not valid.
+        invalid_schedules: name -> table, for the tables [schedule.X] that are not valid.
+        default_env_origin: why it is the default, for messages.
         has_own_name: whether kfgcp.toml names the project. Otherwise its name is that of its
             folder, which can be another one on each machine.
     """
@@ -158,9 +160,10 @@ class Project:
     image_registry: str | None = None
     images: Mapping[str, ImageSource] = field(default_factory=dict)
     pipelines: Mapping[str, ProjectPipeline] = field(default_factory=dict)
-    invalid_pipelines: Mapping[str, ConfigError] = field(default_factory=dict)
+    invalid_pipelines: Mapping[str, InvalidTable] = field(default_factory=dict)
     schedules: Mapping[str, ProjectSchedule] = field(default_factory=dict)
-    invalid_schedules: Mapping[str, ConfigError] = field(default_factory=dict)
+    invalid_schedules: Mapping[str, InvalidTable] = field(default_factory=dict)
+    default_env_origin: str = ""
     has_own_name: bool = False
 
     def env(self, name: str | None = None) -> Environment:
@@ -194,7 +197,7 @@ class Project:
         if name in self.pipelines:
             return self.pipelines[name]
         if name in self.invalid_pipelines:
-            error = self.invalid_pipelines[name]
+            error = self.invalid_pipelines[name].error
             # A copy, as in `env`.
             raise copy.copy(error) from error.__cause__
         names = sorted(self.pipelines.keys() | self.invalid_pipelines.keys())
@@ -215,7 +218,7 @@ class Project:
         if name in self.schedules:
             return self.schedules[name]
         if name in self.invalid_schedules:
-            error = self.invalid_schedules[name]
+            error = self.invalid_schedules[name].error
             # A copy, as in `env`.
             raise copy.copy(error) from error.__cause__
         names = sorted(self.schedules.keys() | self.invalid_schedules.keys())
@@ -263,16 +266,21 @@ def load(
             environments[name] = _environment(name, table, file_name, environ, declaration_of)
         except ConfigError as error:
             invalid[name] = error
-    pipelines, invalid_pipelines = _pipelines(tables, root)
-    schedules, invalid_schedules = _schedules(tables, root)
+    pipelines, invalid_pipelines = read_pipelines(tables, root)
+    schedules, invalid_schedules = read_schedules(tables, root)
     home = environ.get("KFGCP_HOME")
+    default_env = environ.get("KFGCP_ENV") or DEFAULT_ENV
+    origin = "the default, which KFGCP_ENV can change"
+    if environ.get("KFGCP_ENV"):
+        origin = f"the default, because KFGCP_ENV is {default_env}"
     return Project(
         name=tables.project.get("name", root.name),
         experiment=tables.project.get("experiment", "default"),
         root=root,
         home=_home(home) if home else root / HOME_NAME,
         file=file,
-        default_env=environ.get("KFGCP_ENV") or DEFAULT_ENV,
+        default_env=default_env,
+        default_env_origin=origin,
         environments=environments,
         metrics=_directions(tables.project.get("metrics", {})),
         dashboard=_dashboard(tables.dashboard, tables.environments, environ),
@@ -298,38 +306,6 @@ def project_folder(start: Path) -> Path | None:
         if (folder / FILE_NAME).is_file():
             return folder
     return None
-
-
-def _pipelines(
-    tables: Tables, root: Path
-) -> tuple[dict[str, ProjectPipeline], dict[str, ConfigError]]:
-    """Return the valid pipelines of the tables [pipeline.X], and the errors of the others."""
-    pipelines: dict[str, ProjectPipeline] = {}
-    invalid: dict[str, ConfigError] = {}
-    for name, table in tables.pipelines.items():
-        try:
-            file_name = tables.pipeline_files[name]
-            pipelines[name] = read_pipeline(name, table, root, file_name, tables.environments)
-        except ConfigError as error:
-            invalid[name] = error
-    return pipelines, invalid
-
-
-def _schedules(
-    tables: Tables, root: Path
-) -> tuple[dict[str, ProjectSchedule], dict[str, ConfigError]]:
-    """Return the valid schedules of the tables [schedule.X], and the errors of the others."""
-    schedules: dict[str, ProjectSchedule] = {}
-    invalid: dict[str, ConfigError] = {}
-    for name, table in tables.schedules.items():
-        where = f"{tables.schedule_files[name]} [schedule.{name}]"
-        try:
-            schedules[name] = read_schedule(
-                name, table, root, where, tables.environments, tables.pipelines
-            )
-        except ConfigError as error:
-            invalid[name] = error
-    return schedules, invalid
 
 
 def _directions(metrics: TomlTable) -> Mapping[str, Direction]:

@@ -44,10 +44,28 @@ def to_vertex(timetable: Timetable) -> str:
     if timetable.every_seconds is None:
         return f"CRON_TZ={timetable.time_zone} {' '.join(timetable.fields)}"
     # Intervals count from midnight UTC.
-    return f"CRON_TZ=UTC {_interval_as_cron(timetable.every_seconds, timetable.text)}"
+    return f"CRON_TZ=UTC {_interval_as_cron(timetable.every_seconds)}"
 
 
-def to_kubeflow(timetable: Timetable, now: datetime, server_zone: str = "UTC") -> KubeflowTrigger:
+def format_interval(seconds: int) -> str:
+    """Return an interval as the key `every` of kfgcp.toml has it.
+
+    Example:
+        >>> format_interval(25200), format_interval(129600), format_interval(5400)
+        ('7h', '1d12h', '1h30m')
+    """
+    parts: list[str] = []
+    rest = seconds
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+def to_kubeflow(
+    timetable: Timetable, now: datetime, server_zone: str = "UTC", env: str = "NAME"
+) -> KubeflowTrigger:
     """Return a timetable as the trigger of a recurring run of Kubeflow Pipelines.
 
     A recurring run has no time zone. The controller reads all expressions in one zone, which is its
@@ -62,6 +80,7 @@ def to_kubeflow(timetable: Timetable, now: datetime, server_zone: str = "UTC") -
         timetable: the timetable.
         now: a time with a zone. The first run of an interval is at the first due time after it.
         server_zone: the zone of the controller. The server does not report it.
+        env: the name of the environment, for the hint of an error.
 
     Raises:
         Unsupported: the timetable has another zone, or the server would never start a run.
@@ -85,21 +104,22 @@ def to_kubeflow(timetable: Timetable, now: datetime, server_zone: str = "UTC") -
         return KubeflowTrigger(interval_seconds=timetable.every_seconds, start=start)
     if timetable.time_zone != server_zone:
         raise Unsupported(
-            f"Kubeflow Pipelines reads cron expressions in the time zone of its server,"
-            f" {server_zone}, and the schedule has {timetable.time_zone}.",
-            hint=f'Write the times in {server_zone} and time_zone = "{server_zone}", or set'
-            " CRON_SCHEDULE_TIMEZONE of the controller of scheduled workflows, and name the zone"
-            " in the environment.",
+            f'time_zone = "{timetable.time_zone}" is not possible on a server of Kubeflow Pipelines'
+            f" that reads cron expressions in {server_zone}.",
+            hint=f'Write the times in {server_zone} and time_zone = "{server_zone}". Or, if'
+            f" CRON_SCHEDULE_TIMEZONE of the server's controller is {timetable.time_zone}, write"
+            f' schedule_time_zone = "{timetable.time_zone}" in [env.{env}].',
         )
     return KubeflowTrigger(cron=" ".join(("0",) + timetable.fields))
 
 
-def _interval_as_cron(seconds: int, text: str) -> str:
+def _interval_as_cron(seconds: int) -> str:
     fields = _divisor_as_cron(seconds)
     if fields is not None:
         return fields
     raise Unsupported(
-        f"Vertex AI has no interval of {text}: it takes only cron expressions.",
+        f'every = "{format_interval(seconds)}" is not possible on Vertex AI, which has only cron'
+        " expressions.",
         hint="Choose an interval that divides an hour or a day, such as 30m or 6h, or write cron.",
     )
 

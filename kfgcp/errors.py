@@ -50,6 +50,23 @@ class KfgcpError(Exception):
         self.message = message
         self.hint = hint
 
+    def in_table(self, where: str) -> Self:
+        """Return a copy whose message begins with a table of kfgcp.toml. The class stays the same.
+
+        Args:
+            where: the table: `kfgcp.toml [schedule.daily]`.
+
+        Example:
+            >>> Unsupported("Vertex AI has no interval of 7h.").in_table("kfgcp.toml [schedule.a]")
+            Unsupported('kfgcp.toml [schedule.a]: Vertex AI has no interval of 7h.')
+        """
+        changed = copy.copy(self)
+        if not self.message.startswith(where):
+            changed.message = f"{where}: {self.message}"
+            # `str(error)` and tracebacks show `args`.
+            changed.args = (changed.message,)
+        return changed
+
 
 class UsageError(KfgcpError):
     """The call is wrong: an option, a parameter, or a run that does not exist."""

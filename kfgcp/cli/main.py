@@ -13,7 +13,7 @@ import click
 
 from kfgcp.cli import streams
 from kfgcp.cli.verbs import load_command, read_summary, verb_names
-from kfgcp.errors import KfgcpError, ParamError, SpecError
+from kfgcp.errors import KfgcpError, SpecError
 
 # The exit codes of a shell for a program that SIGINT or SIGPIPE ended: 128 and the number of the
 # signal.
@@ -204,7 +204,5 @@ def _print_error(error: KfgcpError) -> None:
 
 def _has_long_hint(error: KfgcpError) -> bool:
     """Return whether the hint is so long that an error above it would scroll away."""
-    line_count = error.hint.count("\n") + 1
     # The hint of a ParamError can be the table of all parameters.
-    is_table = isinstance(error, ParamError) and line_count > 1
-    return is_table or line_count > _MAX_HINT_LINES
+    return error.hint.count("\n") + 1 > _MAX_HINT_LINES

@@ -12,6 +12,7 @@ from kfgcp.backends.schedules import DesiredSchedule
 from kfgcp.backends.versions import RegisteredVersion, VersionUpload
 from kfgcp.config import Environment, Project
 from kfgcp.config_schedules import ProjectSchedule
+from kfgcp.config_tables import warn_invalid
 from kfgcp.deploy.images.pins import pin_images, require_pinned_images, stand_in_notes
 from kfgcp.deploy.plan.pipelines import DesiredPipeline
 from kfgcp.deploy.versions.names import check_pipeline_name, check_tag
@@ -38,12 +39,14 @@ class Selection:
         pipelines: the names of the pipelines to push.
         schedules: the schedules of its service. Empty for an environment on this machine, where
             `kfgcp schedule tick` reads kfgcp.toml.
+        destroys: whether all schedules of the project are deleted.
     """
 
     env: Environment
     names: tuple[str, ...]
     pipelines: tuple[str, ...]
     schedules: tuple[ProjectSchedule, ...]
+    destroys: bool = False
 
     def takes(self, name: str) -> bool:
         """Return whether the user asked for this name, or for everything."""
@@ -84,7 +87,7 @@ def select(project: Project, env: str | None, names: Sequence[str]) -> Selection
         ConfigError: there is no such environment, or a table is not valid.
     """
     environment = project.env(env)
-    _raise_invalid(project, names)
+    _check_tables(project, environment.name, names)
     has_service = not runs_here(environment.backend)
     schedules = [
         schedule
@@ -125,50 +128,75 @@ def require_project_name(project: Project, env: Environment) -> None:
     )
 
 
-def _raise_invalid(project: Project, names: Sequence[str]) -> None:
-    """Raise the error of a table that is not valid.
+def _check_tables(project: Project, env: str, names: Sequence[str]) -> None:
+    """Raise the error of a table that is not valid, and warn of such a table of other environments.
 
-    Such a table may belong to any environment. Without names, it could be missed otherwise.
+    A table that does not say for which environment it is may belong to this one. Without names, it
+    could be missed otherwise.
     """
-    for name in project.invalid_pipelines:
-        if not names or name in names:
+    for name, table in project.invalid_pipelines.items():
+        if name in names or (not names and table.may_belong_to(env)):
             project.pipeline(name)
-    for name in project.invalid_schedules:
-        if not names or name in names:
+        elif not names:
+            warn_invalid(table)
+    for name, table in project.invalid_schedules.items():
+        if name in names or (not names and table.may_belong_to(env)):
             project.schedule(name)
+        elif not names:
+            warn_invalid(table)
 
 
 def unknown_name(project: Project, selection: Selection, name: str) -> UsageError:
     """Return the error for a name that neither kfgcp.toml nor the service has."""
+    env = selection.env.name
     if name in project.schedules:
         other = project.schedules[name].env
-        if other != selection.env.name:
-            return UsageError(
-                f"The schedule '{name}' is not in the environment '{selection.env.name}', but in"
-                f" '{other}'.",
-                hint=f"Name this environment: --env {other}",
-            )
-        if not runs_here(selection.env.backend):
-            return UsageError(
-                f"The environment '{other}' has no schedule '{name}' of this project, so there is"
-                " nothing to delete.",
-                hint=f"See its schedules: kfgcp schedule list --env {other}",
-            )
+        if other != env:
+            return _in_other_environment(name, env, other)
         return UsageError(
             f"The environment '{other}' is on this machine, so its schedule '{name}' is not"
             " deployed.",
             hint="Start its due runs with: kfgcp schedule tick",
         )
-    if name in project.pipelines:
-        return UsageError(
-            f"'{name}' is a pipeline, and only schedules are deleted.",
-            hint=f"Name a schedule: kfgcp schedule list --env {selection.env.name}",
-        )
     names = sorted(project.pipelines.keys() | project.schedules.keys())
     return ConfigError(
-        f"kfgcp.toml has no pipeline or schedule '{name}', and the environment"
-        f" '{selection.env.name}' has no schedule '{name}' of this project.",
+        f"kfgcp.toml has no pipeline or schedule '{name}', and the environment '{env}' has no"
+        f" schedule '{name}' of this project.",
         hint=f"{did_you_mean(name, names)}Names: {', '.join(names)}.",
+    )
+
+
+def unknown_schedule(
+    project: Project, selection: Selection, name: str, existing: Sequence[str]
+) -> UsageError:
+    """Return the error for a name that cannot be deleted.
+
+    Args:
+        project: the project.
+        selection: what is deleted.
+        name: the name that the user gave.
+        existing: the names of the schedules that can be deleted.
+    """
+    env = selection.env.name
+    if name in project.schedules and project.schedules[name].env != env:
+        return _in_other_environment(name, env, project.schedules[name].env)
+    names = f"Its schedules: {', '.join(existing)}." if existing else "It has none."
+    if name in project.pipelines and name not in project.schedules:
+        return UsageError(
+            f"'{name}' is a pipeline, and only schedules are deleted.",
+            hint=names,
+        )
+    return UsageError(
+        f"The environment '{env}' has no schedule '{name}' of this project, so there is nothing to"
+        " delete.",
+        hint=f"{did_you_mean(name, existing)}{names}",
+    )
+
+
+def _in_other_environment(name: str, env: str, other: str) -> UsageError:
+    return UsageError(
+        f"The schedule '{name}' is not in the environment '{env}', but in '{other}'.",
+        hint=f"Name this environment: --env {other}",
     )
 
 
@@ -190,7 +218,10 @@ def load_pipelines(
     names += [schedule.pipeline.partition("@")[0] for schedule in selection.schedules]
     loaded: dict[str, LoadedPipeline] = {}
     for name in dict.fromkeys(names):
-        loaded[name] = _load(project, selection, name)
+        try:
+            loaded[name] = _load(project, selection, name)
+        except UsageError as error:
+            raise error.in_table(project.pipeline(name).origin) from error
         notice(loaded[name].spec)
     _refuse_shared_tags(project, loaded)
     return loaded
@@ -204,8 +235,7 @@ def _load(project: Project, selection: Selection, name: str) -> LoadedPipeline:
         return LoadedPipeline(spec, spec, None)
     if spec.registered is not None or spec.template is not None:
         raise ConfigError(
-            f"{project.pipeline(name).origin}: the pipeline comes from a registry, so it cannot be"
-            " pushed.",
+            "The pipeline comes from a registry, so it cannot be pushed.",
             hint="Name the file of the pipeline as its source.",
         )
     require_pinned_images(spec, project, env)

@@ -81,6 +81,8 @@ def make_plan_of_file(workspace: OpenProject, file: Path) -> Plan:
     if saved.fingerprint.services.get("place", "") != place_of(workspace, env):
         raise _out_of_date([f"the place of {env}"], env, saved.names)
     plan = make_plan(workspace, saved.names, env)
+    if saved.changes and not plan.changes:
+        raise _already_there(env, saved.names)
     _refuse_moved(saved.fingerprint, plan.fingerprint, plan)
     if saved.changes != plan.to_dict()["changes"]:
         raise CheckFailed(
@@ -165,7 +167,12 @@ def _declared_text(plan: SchedulePlan) -> str:
         "catch_up of kfgcp.toml": desired.catch_up,
         "max_active of kfgcp.toml": desired.max_active,
     }
-    return applied_digest({**plan.fields, **behaviour}, paused=desired.paused)
+    fields = {**plan.fields, **behaviour}
+    for name in ("template", "entry"):
+        # A version that is not pushed yet has no address. `versions` of a fingerprint shows when
+        # the entry has changed.
+        fields.pop(name, None)
+    return applied_digest(fields, paused=desired.paused)
 
 
 def _apply(
@@ -180,6 +187,8 @@ def _apply(
     """Write the changes of a plan while this process holds the lock of the environment."""
     with hold_lock(workspace, plan.env) as lock:
         draft = planner.draft()
+        if is_fixed and not draft.changes:
+            raise _already_there(plan.env, plan.names)
         if is_fixed:
             _refuse_moved(plan.fingerprint, _fingerprint(workspace, draft), plan)
         writer = Writer(
@@ -214,6 +223,15 @@ def _refuse_moved(before: Fingerprint, now: Fingerprint, plan: Plan) -> None:
     moves = describe_moves(before, now, plan.env)
     if moves:
         raise _out_of_date(moves, plan.env, plan.names)
+
+
+def _already_there(env: str, names: Sequence[str]) -> CheckFailed:
+    """Return the error of a plan whose changes have been made since, for example by itself."""
+    return CheckFailed(
+        f"The plan is out of date: {env} is already as kfgcp.toml says, so the plan was applied"
+        " before, or somebody else made its changes. Nothing was written.",
+        hint=f"See it: {plan_command(env, names)}",
+    )
 
 
 def _out_of_date(moves: Sequence[str], env: str, names: Sequence[str]) -> CheckFailed:

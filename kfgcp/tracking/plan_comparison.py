@@ -43,6 +43,7 @@ from kfgcp.tracking.declared import (
     build_schedule,
     registered_spec,
     unknown_name,
+    unknown_schedule,
 )
 from kfgcp.tracking.open_project import OpenProject
 
@@ -146,6 +147,8 @@ class Comparison:
         for name in self.selection.names:
             is_declared = name in self.selection.pipelines or name in schedule_names
             if not is_declared and name not in self.removable:
+                if self.selection.destroys:
+                    raise unknown_schedule(project, self.selection, name, sorted(self.removable))
                 raise unknown_name(project, self.selection, name)
 
     # -- pipelines
@@ -167,9 +170,13 @@ class Comparison:
                 live = self.readings[registry_name].live[position]
             live = self._with_earlier_push(desired.push, live)
             before = self.entries.get(registry_name, ())
-            plan = plan_pipeline(
-                self.selection.env.name, desired, live, before, _describe_difference
-            )
+            try:
+                plan = plan_pipeline(
+                    self.selection.env.name, desired, live, before, _describe_difference
+                )
+            except UsageError as error:
+                origin = self.workspace.project.pipeline(desired.name).origin
+                raise error.in_table(origin) from error
             self.entries[registry_name] = plan.entries
             plans.append(plan)
         return plans
@@ -194,11 +201,11 @@ class Comparison:
         if self.registry is None:
             return
         for plan in pipelines:
-            push = plan.desired.push
-            if is_pending(plan.entry) and isinstance(self.registry, ChecksUploads):
-                self.registry.check_upload(push.upload)
-            if plan.change is not None and push.tags:
-                self.registry.require_tags(push.tags)
+            try:
+                self._check_push(self.registry, plan)
+            except (UsageError, Unsupported) as error:
+                origin = self.workspace.project.pipeline(plan.desired.name).origin
+                raise error.in_table(origin) from error
         if not self.selection.schedules and not self.live:
             return
         try:
@@ -207,13 +214,23 @@ class Comparison:
             self.has_tags = False
             self.notes.append(f"Versions of schedules get no tag use-…: {error.message}")
 
+    def _check_push(self, registry: SupportsVersions, plan: PipelinePlan) -> None:
+        push = plan.desired.push
+        if is_pending(plan.entry) and isinstance(registry, ChecksUploads):
+            registry.check_upload(push.upload)
+        if plan.change is not None and push.tags:
+            registry.require_tags(push.tags)
+
     # -- schedules
 
     def _plan_schedule(self, schedule: ProjectSchedule) -> SchedulePlan:
         if self.service is None:
             raise ValueError("a plan with schedules has a service")
-        entry, desired = self._desired(schedule)
-        fields = self.service.fields_of(desired)
+        try:
+            entry, desired = self._desired(schedule)
+            fields = self.service.fields_of(desired)
+        except (UsageError, SpecError, Unsupported) as error:
+            raise error.in_table(schedule.origin) from error
         live = self.live.get(schedule.name, ())
         move = self._move(schedule.name, entry)
         facts = self.service.schedule_facts
@@ -244,8 +261,8 @@ class Comparison:
             try:
                 entry, spec = self._find_version(f"{pipeline.spec.name}@{version}", pipeline)
             except UsageError as error:
-                message = f"{schedule.origin}: {error.message}"
-                raise ConfigError(message, hint=error.hint) from None
+                # kfgcp.toml names a version that does not exist.
+                raise ConfigError(error.message, hint=error.hint) from error
         labels = self.selection.env.get("labels") or {}
         return entry, build_schedule(project, schedule, spec, labels)
 

@@ -229,9 +229,11 @@ def test_vertex_gets_an_interval_as_cron_with_the_same_due_times(every: str, cro
     )
 
 
-@pytest.mark.parametrize("every", ["7h", "90m", "2d", "61s"])
-def test_vertex_refuses_an_interval_that_cron_cannot_express(every: str) -> None:
-    with pytest.raises(Unsupported, match=f"no interval of {every}"):
+@pytest.mark.parametrize(
+    ("every", "text"), [("7h", "7h"), ("90m", "1h30m"), ("2d", "2d"), ("61s", "1m1s")]
+)
+def test_vertex_refuses_an_interval_that_cron_cannot_express(every: str, text: str) -> None:
+    with pytest.raises(Unsupported, match=f'every = "{text}" is not possible on Vertex AI'):
         to_vertex(Timetable.parse(every=every))
 
 
@@ -280,6 +282,7 @@ def _utc(text: str) -> datetime:
 def test_kubeflow_refuses_a_zone_that_its_server_does_not_have() -> None:
     timetable = Timetable.parse(cron="0 6 * * *", time_zone="Europe/Berlin")
 
-    with pytest.raises(Unsupported, match="the schedule has Europe/Berlin"):
-        to_kubeflow(timetable, DAY)
+    with pytest.raises(Unsupported, match="Europe/Berlin") as refused:
+        to_kubeflow(timetable, DAY, env="gke")
+    assert 'schedule_time_zone = "Europe/Berlin" in [env.gke]' in refused.value.hint
     assert to_kubeflow(timetable, DAY, "Europe/Berlin").cron == "0 0 6 * * *"

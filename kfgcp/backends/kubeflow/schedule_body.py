@@ -214,7 +214,8 @@ def _format_trigger(
     desired: DesiredSchedule, settings: KubeflowSettings, place: Place
 ) -> JsonObject:
     zone = settings.schedule_time_zone
-    trigger = to_kubeflow(desired.timetable, place.starts_at or place.now, zone)
+    env = desired.request.options.env or "NAME"
+    trigger = to_kubeflow(desired.timetable, place.starts_at or place.now, zone, env)
     if trigger.cron is None:
         start = trigger.start or place.now
         return {
