@@ -435,6 +435,11 @@ def test_an_unknown_image_is_a_usage_error(project: Callable[..., None], kfgcp: 
 
 def test_a_value_for_the_build_needs_a_name(project: Callable[..., None], kfgcp: Command) -> None:
     project()
-    result = kfgcp("images", "build", "shop", "--build-arg", "VERSION")
+    result = kfgcp("images", "build", "shop", "--build-arg", "=1")
     assert result.code == 2
-    assert "'VERSION' is not NAME=VALUE." in result.err
+    assert "'=1' is not NAME or NAME=VALUE." in result.err
+    unset = kfgcp("images", "build", "shop", "--build-arg", "VERSION")
+    assert unset.code == 2
+    assert "The environment variable VERSION is not set. Set it, or write VERSION=VALUE." in (
+        unset.err
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
@@ -31,12 +32,21 @@ _network = click.option("--network", metavar="NAME", help="The network of RUN li
 def _read_arguments(
     context: click.Context, parameter: click.Parameter, values: Sequence[str]
 ) -> dict[str, str]:
-    """Return the values of --build-arg by the names of the arguments."""
+    """Return the values of --build-arg by the names of the arguments.
+
+    As in `docker build`, a name alone takes its value from the environment variable.
+    """
     arguments = {}
     for text in values:
         name, separator, value = text.partition("=")
-        if not name or not separator:
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE.")
+        if not name:
+            raise click.BadParameter(f"{text!r} is not NAME or NAME=VALUE.")
+        if not separator:
+            if name not in os.environ:
+                raise click.BadParameter(
+                    f"The environment variable {name} is not set. Set it, or write {name}=VALUE."
+                )
+            value = os.environ[name]
         arguments[name] = value
     return arguments
 
@@ -45,9 +55,10 @@ _arguments = click.option(
     "--build-arg",
     "arguments",
     multiple=True,
-    metavar="NAME=VALUE",
+    metavar="NAME[=VALUE]",
     callback=_read_arguments,
-    help="The value of an ARG line; may be given several times. images.lock records it.",
+    help="The value of an ARG line; may be given several times. images.lock records it. A name"
+    " alone takes the value of the environment variable.",
 )
 
 

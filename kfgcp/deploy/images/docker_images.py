@@ -7,13 +7,14 @@ such as that of gcloud has written.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from kfgcp.deploy.images.catalogue import DEFAULT_PLATFORM, Image
 from kfgcp.errors import BackendError
 from kfgcp.plain_text import plain
 from kfgcp.services.docker_engine import connect, engine_errors, explain
+from kfgcp.spec.credentials import mask_credentials
 
 if TYPE_CHECKING:
     from docker.models.images import Image as LocalImage
@@ -137,7 +138,7 @@ class DockerImages:
                         forcerm=True,
                         decode=True,
                     )
-                    self._follow_build(image, answers)
+                    self._follow_build(image, answers, arguments.values())
             except APIError as error:
                 raise _build_error(image, plain(explain(error)), ()) from None
 
@@ -166,14 +167,19 @@ class DockerImages:
             raise _push_error(image, "the registry does not have it after the push")
         return digest
 
-    def _follow_build(self, image: Image, answers: Iterable[Mapping[str, object]]) -> None:
+    def _follow_build(
+        self, image: Image, answers: Iterable[Mapping[str, object]], values: Collection[str]
+    ) -> None:
+        """Log the output of a build without the passwords in the values of its arguments."""
         lines: list[str] = []
         for answer in answers:
-            for line in _output_lines(answer):
+            for output_line in _output_lines(answer):
+                line = mask_credentials(output_line, values)
                 lines.append(line)
                 self._log(line)
             if "error" in answer:
-                raise _build_error(image, _one_line(str(answer["error"])), lines)
+                problem = mask_credentials(str(answer["error"]), values)
+                raise _build_error(image, _one_line(problem), lines)
         built = self._find(image.tagged)
         if built is None:
             raise _build_error(image, "the Docker engine does not have it after the build", lines)

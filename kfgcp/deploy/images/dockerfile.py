@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Final
 
@@ -33,6 +33,44 @@ def argument_names(text: str) -> frozenset[str]:
     """Return the names of the arguments of a Dockerfile, without BASE."""
     names = {word.partition("=")[0] for word in _words(text, "ARG")}
     return frozenset(names - {BASE})
+
+
+@dataclass
+class _Stage:
+    """A stage of a Dockerfile: what it begins with, its name, and its arguments."""
+
+    base: str
+    name: str
+    arguments: set[str] = field(default_factory=set)
+
+
+def lasting_argument_names(text: str) -> frozenset[str]:
+    """Return the arguments of the last stage, and of the stages that it begins with.
+
+    The history of an image has only the lines of these stages.
+
+    Args:
+        text: the Dockerfile.
+
+    Example:
+        >>> lasting_argument_names("FROM a AS b\\nARG X\\nFROM c\\nARG Y\\nCOPY --from=b /x /x")
+        frozenset({'Y'})
+    """
+    stages: list[_Stage] = []
+    for instruction, rest in _lines(text):
+        if instruction == "FROM":
+            base, name = _read_from(rest)
+            stages.append(_Stage(base, name))
+        elif instruction == "ARG" and stages:
+            stages[-1].arguments |= {word.partition("=")[0] for word in _split(rest)}
+    names: set[str] = set()
+    # The last stage counts, and each stage above that one of these begins with.
+    base_stage: str | None = None
+    for stage in reversed(stages):
+        if base_stage is None or stage.name == base_stage:
+            names |= stage.arguments
+            base_stage = stage.base
+    return frozenset(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +125,25 @@ def _from(option: str) -> list[str]:
 def _words(text: str, instruction: str) -> list[str]:
     words = []
     for rest in _instructions(text, instruction):
-        try:
-            words += shlex.split(rest)
-        except ValueError:
-            # A quotation without an end: Docker reports it at the build.
-            words += rest.split()
+        words += _split(rest)
     return words
+
+
+def _split(rest: str) -> list[str]:
+    """Return the words of a line, without their quotation marks."""
+    try:
+        return shlex.split(rest)
+    except ValueError:
+        # A quotation without an end: Docker reports it at the build.
+        return rest.split()
+
+
+def _read_from(rest: str) -> tuple[str, str]:
+    """Return the image of a line FROM and the name of its stage, "" without one, in lower case."""
+    words = [word.lower() for word in rest.split() if not word.startswith("--")]
+    base = words[0] if words else ""
+    name = words[2] if len(words) == 3 else ""
+    return base, name
 
 
 def _instructions(text: str, instruction: str) -> list[str]:

@@ -9,19 +9,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from kfgcp.config import COMPONENT_IMAGES, Project
+from kfgcp.deploy.images.arguments import check_arguments
 from kfgcp.deploy.images.catalogue import (
     DEFAULT_PLATFORM,
-    NETWORK_ARGUMENTS,
     Catalogue,
     Image,
     content_tag,
 )
-from kfgcp.deploy.images.dockerfile import BASE, argument_names
 from kfgcp.deploy.images.lock import Locked, update_lock
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.model import JsonValue
-from kfgcp.settings import did_you_mean
-from kfgcp.spec.credentials import has_credentials
 
 if TYPE_CHECKING:
     from kfgcp.deploy.images.docker_images import DockerImages
@@ -148,7 +145,8 @@ class Images:
 
         Raises:
             UsageError: the project has no image with this name, it cannot have another base, no
-                Dockerfile has one of the arguments, or `platform` is not a platform.
+                Dockerfile has one of the arguments, an argument would be seen in an image with its
+                password, or `platform` is not a platform.
             ConfigError: a file changed while it was packed.
             BackendError: a Dockerfile fails. images.lock has the images that were built before.
             MissingExtra: the docker package is not installed.
@@ -243,8 +241,7 @@ def _open_catalogue(
     """Return the images with the values of arguments and with a platform.
 
     Raises:
-        UsageError: no Dockerfile has one of the arguments, a value must not be recorded, or the
-            platform is not one.
+        UsageError: an argument cannot be used, see `check_arguments`, or the platform is not one.
     """
     if platform is not None and not _PLATFORM.fullmatch(platform):
         raise UsageError(
@@ -252,31 +249,7 @@ def _open_catalogue(
             hint="Write it as Docker does: --platform linux/arm64",
         )
     catalogue = Catalogue(project, arguments=arguments, platform=platform)
-    images = _with_parents(catalogue, names)
-    declared: set[str] = set()
-    for image in images:
-        declared |= argument_names(image.context.dockerfile_text())
-    for name, value in arguments.items():
-        if name == BASE:
-            raise UsageError(
-                "The argument BASE is the image to begin with, so it has an option of its own.",
-                hint=f"Give it with: --base {value}",
-            )
-        if name.upper() in NETWORK_ARGUMENTS:
-            continue
-        if name not in declared:
-            raise UsageError(
-                f"No Dockerfile of these images has a line ARG {name}:"
-                f" {', '.join(image.name for image in images)}.",
-                hint=f"{did_you_mean(name, sorted(declared))}Add the line, or omit --build-arg.",
-            )
-        if has_credentials(value):
-            raise UsageError(
-                f"The value of --build-arg {name} has a user or a password, and images.lock would"
-                " record it.",
-                hint="Only the values of proxies and package indexes, such as PIP_INDEX_URL, are"
-                " not recorded.",
-            )
+    check_arguments(arguments, _with_parents(catalogue, names))
     return catalogue
 
 
