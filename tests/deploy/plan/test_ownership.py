@@ -152,7 +152,7 @@ def test_a_renamed_schedule_is_refused_and_named(
         "hint: On the service, rename it back to daily, or pause or delete it. Then:"
         " kfgcp plan --env dev"
     )
-    assert {request.method for request in renamed.requests[before:]} == {"GET"}
+    assert {request.method for request in renamed.requests.select(since=before)} == {"GET"}
 
 
 def test_a_schedule_that_was_renamed_back_needs_no_change(
