@@ -19,7 +19,7 @@ from kfgcp.deploy.plan.use_tags import TagMove
 from kfgcp.deploy.schedules.converge import Clock, converge
 from kfgcp.deploy.schedules.steps import Step, StepKind
 from kfgcp.deploy.versions.push import UPLOADED, check_text, run_push
-from kfgcp.errors import BackendError, KfgcpError, NotFound
+from kfgcp.errors import AuthError, BackendError, KfgcpError, NotFound, Refused
 from kfgcp.services.image_registry import ImageRegistry
 
 
@@ -248,23 +248,34 @@ class Writer:
             except NotFound:
                 raise
             except KfgcpError as error:
-                self.failures.append((f"image tag of schedule {plan.name}", error))
-                failure = f"failed: {error.message}"
-                self._step(ResourceKind.SCHEDULE, plan.name, failure, failed=True)
+                self._fail_image_tag(plan, error)
                 continue
             self._step(ResourceKind.SCHEDULE, plan.name, text)
 
     def _remove_image_tags(self, plan: SchedulePlan) -> None:
+        """Remove the tag from images. A schedule is deleted also when the registry refuses.
+
+        Raises:
+            BackendError: the registry does not answer. The next apply tries again.
+        """
         for move in plan.image_moves:
             if move.after is not None or self.images is None:
                 continue
             self.lock.check()
-            text = move.line
-            if not self.images.delete_tag(move.image, move.tag):
-                text = (
-                    f"image tag {move.tag} stays at {move.image}: the registry cannot delete tags"
-                )
+            stays = f"image tag {move.tag} stays at {move.image}"
+            try:
+                is_removed = self.images.delete_tag(move.image, move.tag)
+            except (AuthError, Refused) as error:
+                self._fail_image_tag(plan, error.amended(message=f"{stays}: {error.message}"))
+                continue
+            text = move.line if is_removed else f"{stays}: the registry cannot delete tags"
             self._step(ResourceKind.SCHEDULE, plan.name, text)
+
+    def _fail_image_tag(self, plan: SchedulePlan, error: KfgcpError) -> None:
+        """Record an error about the tag of an image that does not stop the schedule."""
+        self.failures.append((f"image tag of schedule {plan.name}", error))
+        text = f"failed: {error.message}"
+        self._step(ResourceKind.SCHEDULE, plan.name, text, failed=True)
 
 
 def step_text(step: Step, old_refs: Set[str] = frozenset()) -> str:

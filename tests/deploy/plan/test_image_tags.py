@@ -12,7 +12,7 @@ from kfgcp.deploy.images.lock import Locked, write_lock
 from kfgcp.deploy.plan.image_tag_reader import ImageTagReader, open_image_tags
 from kfgcp.deploy.plan.image_tags import ImageTagMove, move_of, pinned_images
 from kfgcp.deploy.plan.use_tags import use_tag
-from kfgcp.errors import BackendError
+from kfgcp.errors import BackendError, Refused, Unreachable
 from kfgcp.services.auth.tokens import Anonymous
 from kfgcp.services.image_registry import ImageRegistry
 from kfgcp.tracking.deployment import make_destroy_plan
@@ -190,6 +190,42 @@ def test_destroy_removes_the_tag_before_the_schedule(project: ImageProject) -> N
     assert [line for change in plan.changes for line in change.lines][-1] == line
     note = f"image tag {TAG} stays at {image}: the registry cannot delete tags"
     assert steps.index(note) < steps.index("deleted")
+
+
+def test_a_refused_removal_does_not_keep_a_schedule_alive(home: Path) -> None:
+    replies = {
+        "HEAD": Reply(headers={"Docker-Content-Digest": MISSING}),
+        "DELETE": Reply({"errors": [{"message": "the tag is immutable"}]}, status=412),
+    }
+    with running() as server:
+        server.always(lambda request: replies[request.method])
+        project = ImageProject(home, server.url.removeprefix("http://") + "/acme")
+        project.lock({"shop": MISSING})
+        project.open().apply_now()
+        workspace = project.open()
+
+        with pytest.raises(Refused, match="the tag is immutable") as caught:
+            make_destroy_plan(workspace, (), "dev").apply()
+
+    assert f"image tag {TAG} stays at {project.registry}/shop" in caught.value.message
+    assert workspace.dev.state() == {}
+
+
+def test_a_registry_that_is_down_keeps_the_schedule_for_the_next_destroy(home: Path) -> None:
+    with running() as server:
+        server.always(lambda _: Reply(headers={"Docker-Content-Digest": MISSING}))
+        project = ImageProject(home, server.url.removeprefix("http://") + "/acme")
+        project.lock({"shop": MISSING})
+        project.open().apply_now()
+        workspace = project.open()
+        down = Reply(b"<html>", 307, {"Location": "http://127.0.0.1:1/"})
+        digest = Reply(headers={"Docker-Content-Digest": MISSING})
+        server.always(lambda request: digest if request.method == "HEAD" else down)
+
+        with pytest.raises(Unreachable):
+            make_destroy_plan(workspace, (), "dev").apply()
+
+    assert set(workspace.dev.state()) == {"daily"}
 
 
 def test_an_image_that_the_registry_lost_keeps_the_schedule_as_it_is(
