@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from kfgcp import testing
+from kfgcp.deploy.plan.plan_file import write_plan
+from kfgcp.errors import CheckFailed
 from kfgcp_command import Command
-from simulated_project import write_pipeline
+from simulated_project import SimulatedWorkspace, write_pipeline, write_project
+from simulated_schedules import WITH_UPDATE
 
 CHURN = """
 [pipeline.churn]
@@ -24,6 +27,10 @@ env = "dev"
 cron = "0 6 * * *"
 """
 NIGHTLY = DAILY.replace("daily", "nightly").replace('"dev"', '"gke"')
+
+
+# Only this environment is simulated.
+SIMULATED_CHURN = CHURN.replace(', "gke"', "")
 
 
 class Services:
@@ -41,6 +48,14 @@ class Services:
         """Write kfgcp.toml with both environments and other tables."""
         project = '[project]\nname = "shop"\n'
         self._file.write_text(project + self._environments + tables)
+
+
+@pytest.fixture
+def folder(home: Path) -> Path:
+    """A project with a simulated service `dev`."""
+    write_pipeline(home, "churn")
+    write_project(home, SIMULATED_CHURN + DAILY)
+    return home
 
 
 @pytest.fixture
@@ -245,6 +260,31 @@ def test_a_plan_that_was_applied_says_so(services: Services, kfgcp: Command, env
         " applied before, or somebody else made its changes. Nothing was written.",
         f"hint: See it: kfgcp plan --env {env}",
     ]
+
+
+def test_a_plan_of_a_deletion_that_was_applied_says_so(folder: Path) -> None:
+    workspace = SimulatedWorkspace(folder, WITH_UPDATE)
+    workspace.apply_now()
+    write_project(folder, SIMULATED_CHURN)
+    plan = SimulatedWorkspace(folder, WITH_UPDATE, workspace.services).plan_now()
+    assert [change.title for change in plan.changes] == ["- schedule daily"]
+    plan.apply()
+
+    with pytest.raises(CheckFailed, match=r"dev is already as kfgcp\.toml says"):
+        plan.apply()
+
+
+def test_a_plan_is_not_called_applied_after_kfgcp_toml_was_changed_back(folder: Path) -> None:
+    workspace = SimulatedWorkspace(folder, WITH_UPDATE)
+    workspace.apply_now()
+    write_project(folder, SIMULATED_CHURN + DAILY.replace("0 6", "0 7"))
+    workspace = SimulatedWorkspace(folder, WITH_UPDATE, workspace.services)
+    write_plan(workspace.plan_now(), folder / "my.plan")
+    write_project(folder, SIMULATED_CHURN + DAILY)
+    workspace = SimulatedWorkspace(folder, WITH_UPDATE, workspace.services)
+
+    with pytest.raises(CheckFailed, match=r": the schedule daily in kfgcp\.toml\."):
+        workspace.plan_of_file(folder / "my.plan")
 
 
 @pytest.mark.parametrize("env", ["dev", "gke"])
