@@ -48,11 +48,9 @@ if TYPE_CHECKING:
     from kfgcp.deploy.plan.fingerprint import Fingerprint as Fingerprint
     from kfgcp.deploy.plan.plan import Applied as Applied, ApplyStep as ApplyStep, Plan as Plan
     from kfgcp.deploy.schedules.backfill import BackfillStep as BackfillStep
+    from kfgcp.deploy.schedules.listing import LiveState as LiveState, ScheduleInfo as ScheduleInfo
     from kfgcp.deploy.schedules.on_service import DeployedSchedule as DeployedSchedule
-    from kfgcp.deploy.schedules.schedules import (
-        ScheduleInfo as ScheduleInfo,
-        Schedules as Schedules,
-    )
+    from kfgcp.deploy.schedules.schedules import Schedules as Schedules
     from kfgcp.deploy.schedules.tick import TickAction as TickAction, TickResult as TickResult
     from kfgcp.deploy.versions.push import Pushed as Pushed
     from kfgcp.diagnosis.checks import Finding as Finding
@@ -202,8 +200,9 @@ _TYPES: Final = {
     "kfgcp.deploy.plan.fingerprint": "Fingerprint",
     "kfgcp.deploy.plan.plan": "Applied ApplyStep Plan",
     "kfgcp.deploy.schedules.backfill": "BackfillStep",
+    "kfgcp.deploy.schedules.listing": "LiveState ScheduleInfo",
     "kfgcp.deploy.schedules.on_service": "DeployedSchedule",
-    "kfgcp.deploy.schedules.schedules": "ScheduleInfo Schedules",
+    "kfgcp.deploy.schedules.schedules": "Schedules",
     "kfgcp.deploy.schedules.tick": "TickAction TickResult",
     "kfgcp.deploy.versions.push": "Pushed",
     "kfgcp.diagnosis.checks": "Finding",

@@ -141,6 +141,7 @@ class Project:
         invalid_pipelines: name -> table, for the tables [pipeline.X] that are not valid.
         schedules: name -> schedule, for the valid tables [schedule.X].
         invalid_schedules: name -> table, for the tables [schedule.X] that are not valid.
+        default_env_origin: why it is the default, for messages.
         has_own_name: whether kfgcp.toml names the project. Otherwise its name is that of its
             folder, which can be another one on each machine.
     """
@@ -162,6 +163,7 @@ class Project:
     invalid_pipelines: Mapping[str, InvalidTable] = field(default_factory=dict)
     schedules: Mapping[str, ProjectSchedule] = field(default_factory=dict)
     invalid_schedules: Mapping[str, InvalidTable] = field(default_factory=dict)
+    default_env_origin: str = ""
     has_own_name: bool = False
 
     def env(self, name: str | None = None) -> Environment:
@@ -267,13 +269,18 @@ def load(
     pipelines, invalid_pipelines = read_pipelines(tables, root)
     schedules, invalid_schedules = read_schedules(tables, root)
     home = environ.get("KFGCP_HOME")
+    default_env = environ.get("KFGCP_ENV") or DEFAULT_ENV
+    origin = "the default, which KFGCP_ENV can change"
+    if environ.get("KFGCP_ENV"):
+        origin = f"the default, because KFGCP_ENV is {default_env}"
     return Project(
         name=tables.project.get("name", root.name),
         experiment=tables.project.get("experiment", "default"),
         root=root,
         home=_home(home) if home else root / HOME_NAME,
         file=file,
-        default_env=environ.get("KFGCP_ENV") or DEFAULT_ENV,
+        default_env=default_env,
+        default_env_origin=origin,
         environments=environments,
         metrics=_directions(tables.project.get("metrics", {})),
         dashboard=_dashboard(tables.dashboard, tables.environments, environ),

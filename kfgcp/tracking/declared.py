@@ -39,12 +39,14 @@ class Selection:
         pipelines: the names of the pipelines to push.
         schedules: the schedules of its service. Empty for an environment on this machine, where
             `kfgcp schedule tick` reads kfgcp.toml.
+        destroys: whether all schedules of the project are deleted.
     """
 
     env: Environment
     names: tuple[str, ...]
     pipelines: tuple[str, ...]
     schedules: tuple[ProjectSchedule, ...]
+    destroys: bool = False
 
     def takes(self, name: str) -> bool:
         """Return whether the user asked for this name, or for everything."""
@@ -146,35 +148,55 @@ def _check_tables(project: Project, env: str, names: Sequence[str]) -> None:
 
 def unknown_name(project: Project, selection: Selection, name: str) -> UsageError:
     """Return the error for a name that neither kfgcp.toml nor the service has."""
+    env = selection.env.name
     if name in project.schedules:
         other = project.schedules[name].env
-        if other != selection.env.name:
-            return UsageError(
-                f"The schedule '{name}' is not in the environment '{selection.env.name}', but in"
-                f" '{other}'.",
-                hint=f"Name this environment: --env {other}",
-            )
-        if not runs_here(selection.env.backend):
-            return UsageError(
-                f"The environment '{other}' has no schedule '{name}' of this project, so there is"
-                " nothing to delete.",
-                hint=f"See its schedules: kfgcp schedule list --env {other}",
-            )
+        if other != env:
+            return _in_other_environment(name, env, other)
         return UsageError(
             f"The environment '{other}' is on this machine, so its schedule '{name}' is not"
             " deployed.",
             hint="Start its due runs with: kfgcp schedule tick",
         )
-    if name in project.pipelines:
-        return UsageError(
-            f"'{name}' is a pipeline, and only schedules are deleted.",
-            hint=f"Name a schedule: kfgcp schedule list --env {selection.env.name}",
-        )
     names = sorted(project.pipelines.keys() | project.schedules.keys())
     return ConfigError(
-        f"kfgcp.toml has no pipeline or schedule '{name}', and the environment"
-        f" '{selection.env.name}' has no schedule '{name}' of this project.",
+        f"kfgcp.toml has no pipeline or schedule '{name}', and the environment '{env}' has no"
+        f" schedule '{name}' of this project.",
         hint=f"{did_you_mean(name, names)}Names: {', '.join(names)}.",
+    )
+
+
+def unknown_schedule(
+    project: Project, selection: Selection, name: str, existing: Sequence[str]
+) -> UsageError:
+    """Return the error for a name that cannot be deleted.
+
+    Args:
+        project: the project.
+        selection: what is deleted.
+        name: the name that the user gave.
+        existing: the names of the schedules that can be deleted.
+    """
+    env = selection.env.name
+    if name in project.schedules and project.schedules[name].env != env:
+        return _in_other_environment(name, env, project.schedules[name].env)
+    names = f"Its schedules: {', '.join(existing)}." if existing else "It has none."
+    if name in project.pipelines and name not in project.schedules:
+        return UsageError(
+            f"'{name}' is a pipeline, and only schedules are deleted.",
+            hint=names,
+        )
+    return UsageError(
+        f"The environment '{env}' has no schedule '{name}' of this project, so there is nothing to"
+        " delete.",
+        hint=f"{did_you_mean(name, existing)}{names}",
+    )
+
+
+def _in_other_environment(name: str, env: str, other: str) -> UsageError:
+    return UsageError(
+        f"The schedule '{name}' is not in the environment '{env}', but in '{other}'.",
+        hint=f"Name this environment: --env {other}",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from kfgcp.backends.applied import applied_digest
 from kfgcp.backends.base import capability
 from kfgcp.backends.locks import HeldLock, LockOwner, SupportsLock
 from kfgcp.backends.registry import runs_here
-from kfgcp.backends.schedules import SupportsSchedules
+from kfgcp.backends.schedules import DesiredSchedule, SupportsSchedules
 from kfgcp.deploy.plan.apply import Writer
 from kfgcp.deploy.plan.commands import plan_command
 from kfgcp.deploy.plan.fingerprint import (
@@ -24,7 +24,6 @@ from kfgcp.deploy.plan.fingerprint import (
 from kfgcp.deploy.plan.folder_lock import FolderLock
 from kfgcp.deploy.plan.plan import Applied, Notice, Plan
 from kfgcp.deploy.plan.plan_file import read_plan
-from kfgcp.deploy.plan.schedules import SchedulePlan
 from kfgcp.deploy.plan.steady_clock import SteadyClock
 from kfgcp.deploy.schedules.converge import Clock
 from kfgcp.deploy.schedules.on_service import Services
@@ -81,7 +80,7 @@ def make_plan_of_file(workspace: OpenProject, file: Path) -> Plan:
     if saved.fingerprint.services.get("place", "") != place_of(workspace, env):
         raise _out_of_date([f"the place of {env}"], env, saved.names)
     plan = make_plan(workspace, saved.names, env)
-    _refuse_moved(saved.fingerprint, plan.fingerprint, plan)
+    _refuse_moved(saved.fingerprint, plan.fingerprint, plan, has_changes=bool(plan.changes))
     if saved.changes != plan.to_dict()["changes"]:
         raise CheckFailed(
             f"{file} shows other changes than kfgcp would write now. Nothing was written.",
@@ -135,6 +134,10 @@ def _to_plan(
 
 
 def _fingerprint(workspace: OpenProject, draft: Draft) -> Fingerprint:
+    declared: dict[str, str] = {}
+    for schedule in draft.schedules:
+        if schedule.desired is not None:
+            declared[schedule.name] = _declared_text(schedule.desired, schedule.fields)
     versions = {name: versions_text(entries) for name, entries in draft.entries.items()}
     live = {plan.name: live_text(plan.live) for plan in draft.schedules}
     updated = {}
@@ -148,24 +151,26 @@ def _fingerprint(workspace: OpenProject, draft: Draft) -> Fingerprint:
     return Fingerprint(
         services=services,
         pipelines={plan.desired.name: pipeline_text(plan) for plan in draft.pipelines},
-        declared={plan.name: _declared_text(plan) for plan in draft.schedules},
+        declared=declared,
         versions=versions,
         live=live,
         updated=updated,
     )
 
 
-def _declared_text(plan: SchedulePlan) -> str:
+def _declared_text(desired: DesiredSchedule, properties: Mapping[str, JsonValue]) -> str:
     """Return the value of a schedule of kfgcp.toml in a fingerprint."""
-    if plan.desired is None:
-        return "deleted"
-    desired = plan.desired
     # A service may keep these two elsewhere than in its properties, or not at all.
     behaviour: dict[str, JsonValue] = {
         "catch_up of kfgcp.toml": desired.catch_up,
         "max_active of kfgcp.toml": desired.max_active,
     }
-    return applied_digest({**plan.fields, **behaviour}, paused=desired.paused)
+    fields = {**properties, **behaviour}
+    for name in ("template", "entry"):
+        # A version that is not pushed yet has no address. `versions` of a fingerprint shows when
+        # the entry has changed.
+        fields.pop(name, None)
+    return applied_digest(fields, paused=desired.paused)
 
 
 def _apply(
@@ -181,7 +186,8 @@ def _apply(
     with hold_lock(workspace, plan.env) as lock:
         draft = planner.draft()
         if is_fixed:
-            _refuse_moved(plan.fingerprint, _fingerprint(workspace, draft), plan)
+            now = _fingerprint(workspace, draft)
+            _refuse_moved(plan.fingerprint, now, plan, has_changes=bool(draft.changes))
         writer = Writer(
             env=plan.env,
             project=workspace.project.name,
@@ -204,15 +210,32 @@ def hold_lock(workspace: OpenProject, env: str) -> AbstractContextManager[HeldLo
     return FolderLock(project.home).hold_lock(f"{project.name} {env}", owner)
 
 
-def _refuse_moved(before: Fingerprint, now: Fingerprint, plan: Plan) -> None:
+def _refuse_moved(before: Fingerprint, now: Fingerprint, plan: Plan, *, has_changes: bool) -> None:
     """Refuse a plan that is out of date.
+
+    Args:
+        before: what the plan was computed from.
+        now: the same, as it is now.
+        plan: the plan.
+        has_changes: whether a plan of now has changes.
 
     Raises:
         CheckFailed: the message names what has changed.
     """
     moves = describe_moves(before, now, plan.env)
+    if moves and not has_changes and before.has_same_project(now):
+        raise _already_there(plan.env, plan.names)
     if moves:
         raise _out_of_date(moves, plan.env, plan.names)
+
+
+def _already_there(env: str, names: Sequence[str]) -> CheckFailed:
+    """Return the error of a plan whose changes have been made since, for example by this plan."""
+    return CheckFailed(
+        f"The plan is out of date: {env} is already as kfgcp.toml says, so the plan was applied"
+        " before, or somebody else made its changes. Nothing was written.",
+        hint=f"See it: {plan_command(env, names)}",
+    )
 
 
 def _out_of_date(moves: Sequence[str], env: str, names: Sequence[str]) -> CheckFailed:

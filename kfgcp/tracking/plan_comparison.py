@@ -24,7 +24,7 @@ from kfgcp.deploy.schedules.steps import has_next_step
 from kfgcp.deploy.versions.names import parse_version_name
 from kfgcp.deploy.versions.push import Push
 from kfgcp.deploy.versions.resolve import check_digits, find_version, read_spec
-from kfgcp.errors import BackendError, SpecError, Unsupported, UsageError
+from kfgcp.errors import BackendError, ConfigError, SpecError, Unsupported, UsageError
 from kfgcp.spec.diff import diff
 from kfgcp.spec.load import Spec, from_text
 from kfgcp.tracking import changes
@@ -34,6 +34,7 @@ from kfgcp.tracking.declared import (
     build_schedule,
     registered_spec,
     unknown_name,
+    unknown_schedule,
 )
 from kfgcp.tracking.open_project import OpenProject
 
@@ -131,6 +132,8 @@ class Comparison:
         for name in self.selection.names:
             is_declared = name in self.selection.pipelines or name in schedule_names
             if not is_declared and name not in self.removable:
+                if self.selection.destroys:
+                    raise unknown_schedule(project, self.selection, name, sorted(self.removable))
                 raise unknown_name(project, self.selection, name)
 
     # -- pipelines
@@ -232,7 +235,11 @@ class Comparison:
             entry = self._pushed_entry(pipeline)
             spec = registered_spec(env, entry, pipeline)
         else:
-            entry, spec = self._find_version(f"{pipeline.spec.name}@{version}", pipeline)
+            try:
+                entry, spec = self._find_version(f"{pipeline.spec.name}@{version}", pipeline)
+            except UsageError as error:
+                # kfgcp.toml names a version that does not exist.
+                raise ConfigError(error.message, hint=error.hint) from error
         labels = self.selection.env.get("labels") or {}
         return entry, build_schedule(project, schedule, spec, labels)
 

@@ -56,7 +56,7 @@ class Planner:
         environment = self._project.env(env)
         require_project_name(self._project, environment)
         if destroys:
-            self.selection = Selection(environment, tuple(names), (), ())
+            self.selection = Selection(environment, tuple(names), (), (), destroys=True)
         else:
             self.selection = select(self._project, env, names)
         self._loaded: Mapping[str, LoadedPipeline] | None = None

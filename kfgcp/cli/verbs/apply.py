@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from kfgcp.cli import options, output
-from kfgcp.cli.verbs.plan import print_plan
-from kfgcp.deploy.plan.commands import file_argument
+from kfgcp.cli.verbs.plan import note_default, print_plan
+from kfgcp.deploy.plan.commands import apply_command, file_argument
 from kfgcp.deploy.plan.plan import Applied, ApplyStep
 from kfgcp.errors import UsageError
 from kfgcp.workspace import Workspace
@@ -42,6 +42,7 @@ def command(
             )
         print_result(workspace.plan_of_file(file).apply(print_step), as_json)
         return
+    note_default(workspace.project, env)
     if yes:
         print_result(workspace.apply(*names, env=env, notice=print_step), as_json)
         return
@@ -58,16 +59,30 @@ def command(
 
 
 def _plan_file(workspace: Workspace, names: tuple[str, ...]) -> Path | None:
-    """Return the file with a plan, None when the arguments are names."""
-    if len(names) != 1:
+    """Return the file with a plan, None when the arguments are names.
+
+    Raises:
+        UsageError: there is a file, and other arguments.
+    """
+    files = [Path(name) for name in names if _is_file(workspace, name)]
+    if not files:
         return None
-    [name] = names
+    if len(names) > 1:
+        raise UsageError(
+            f"{files[0]} is a file with a plan, which is applied as a whole.",
+            hint=f"Leave out the other arguments: {apply_command('', [], files[0])}",
+        )
+    return files[0]
+
+
+def _is_file(workspace: Workspace, name: str) -> bool:
+    """Return whether an argument is a file, and not the name of a pipeline or schedule."""
     # The names of pipelines and schedules have no dot and no slash.
     if any(mark in name for mark in "./\\"):
-        return Path(name)
+        return True
     project = workspace.project
     is_declared = name in project.pipelines or name in project.schedules
-    return Path(name) if Path(name).is_file() and not is_declared else None
+    return Path(name).is_file() and not is_declared
 
 
 def print_step(step: ApplyStep) -> None:

@@ -6,7 +6,7 @@ import click
 
 from kfgcp.cli import options, output
 from kfgcp.cli.verbs.apply import print_result, print_step
-from kfgcp.cli.verbs.plan import print_plan
+from kfgcp.cli.verbs.plan import note_default, print_plan
 from kfgcp.errors import UsageError
 from kfgcp.workspace import Workspace
 
@@ -26,6 +26,7 @@ def command(
     and the tags use-… of their versions. Versions and runs stay. The next `kfgcp apply`
     creates the schedules of kfgcp.toml again.
     """
+    note_default(workspace.project, env)
     if yes:
         print_result(workspace.destroy(*names, env=env, notice=print_step), as_json)
         return

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from kfgcp.cli import options, output
+from kfgcp.config import Project
 from kfgcp.deploy.plan.changes import PlanAction
 from kfgcp.deploy.plan.commands import apply_command
 from kfgcp.deploy.plan.plan import Plan
@@ -51,6 +52,7 @@ def command(
     The signs: + is created, ~ is updated, - is deleted, and ! was changed by hand and is set back.
     Objects that kfgcp did not make are never changed.
     """
+    note_default(workspace.project, env)
     plan = workspace.plan(*names, env=env)
     if out is not None:
         write_plan(plan, out)
@@ -63,6 +65,17 @@ def command(
     if plan.changes and exit_code:
         return CheckFailed.exit_code
     return 0
+
+
+def note_default(project: Project, env: str | None) -> None:
+    """Say which environment a command is about when the user names none."""
+    others = sorted(project.environments.keys() - {project.default_env})
+    if env is not None or not others:
+        return
+    output.note(
+        f"Without --env, the environment is {project.default_env}: {project.default_env_origin}."
+        f" Others: {', '.join(others)}."
+    )
 
 
 def print_plan(plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -10,11 +11,13 @@ import click
 from kfgcp.cli import options, output
 from kfgcp.deploy.plan.commands import plan_command
 from kfgcp.deploy.schedules.backfill import BackfillStep
+from kfgcp.deploy.schedules.listing import ScheduleInfo
 from kfgcp.deploy.schedules.on_service import DeployedSchedule
-from kfgcp.deploy.schedules.schedules import ScheduleInfo
+from kfgcp.deploy.schedules.properties import property_lines
 from kfgcp.deploy.schedules.tick import TickAction, TickResult
-from kfgcp.errors import BackendError, UsageError
-from kfgcp.model import json_text
+from kfgcp.errors import BackendError, RunFailed, UsageError
+from kfgcp.labels import SCHEDULE
+from kfgcp.model import RunState
 from kfgcp.workspace import Workspace
 
 _env = click.option("--env", metavar="NAME", help="Only schedules of the environment NAME.")
@@ -34,44 +37,81 @@ def command() -> None:
 
 @command.command(
     "list",
-    short_help="Show the schedules of kfgcp.toml.",
+    short_help="Show the schedules of kfgcp.toml and of the services.",
     epilog="Example: kfgcp schedule list --env local",
 )
 @_env
 @options.as_json
 @options.workspace
 def list_(workspace: Workspace, env: str | None, as_json: bool) -> None:
-    """Show the schedules of kfgcp.toml with their next due times.
+    """Show the schedules of kfgcp.toml, and those of this project that only a service has.
 
-    LIVE says what the service has: enabled or paused, and whether it was changed by hand. It is
-    empty when the service does not have the schedule, and on this machine.
+    LIVE says what the service has: enabled, paused, missing, or unknown when it cannot be reached.
+    A schedule "not in kfgcp.toml" is deleted by the next `kfgcp apply`. On this machine, `kfgcp
+    schedule tick` starts the runs. Without --env, these are the environments that a [schedule.X] or
+    [pipeline.X] names. A narrow terminal has no room for LAST and PIPELINE.
     """
     schedules = workspace.schedules.list(env)
     if as_json:
         output.print_json([info.to_dict() for info in schedules])
         return
-    rows = []
+    if not schedules:
+        where = "The project" if env is None else f"The environment '{env}'"
+        output.note(f"{where} has no schedules.")
+        return
+    rows = [["SCHEDULE", "PIPELINE", "ENV", "DUE", "NEXT", "LIVE", "LAST"]]
     for info in schedules:
-        schedule = info.schedule
-        due = schedule.cron or f"every {schedule.every}"
-        next_due = "paused" if info.next_due is None else info.next_due.isoformat()
-        live, last_due = _live_cells(info)
-        rows.append((schedule.name, schedule.pipeline, schedule.env, due, next_due, live, last_due))
-    headers = ("SCHEDULE", "PIPELINE", "ENV", "DUE", "NEXT", "LIVE", "LAST")
-    output.print_table(output.table(headers, rows))
+        pipeline = "" if info.schedule is None else info.schedule.pipeline
+        next_due = "paused" if info.next_due is None else _short_time(info.next_due)
+        last_due = ""
+        if info.deployed is not None and info.deployed.last_due is not None:
+            last_due = _short_time(info.deployed.last_due)
+        live = _live_cell(info)
+        rows.append([info.name, pipeline, info.env, _due_cell(info), next_due, live, last_due])
+    for column in ("LAST", "PIPELINE"):
+        if _table_width(rows) > output.console().width:
+            index = rows[0].index(column)
+            for cells in rows:
+                del cells[index]
+    output.print_table(output.table(rows[0], rows[1:]))
 
 
-def _live_cells(info: ScheduleInfo) -> tuple[str, str]:
-    """Return the state of a schedule on its service, and the due time of its last run."""
-    deployed = info.deployed
-    if deployed is None:
-        return "", ""
-    state = "enabled" if deployed.enabled else "paused"
-    if deployed.changed_by_hand:
-        state += ", changed by hand"
-    if deployed.count > 1:
-        state += f", {deployed.count} of them"
-    return state, "" if deployed.last_due is None else deployed.last_due.isoformat()
+def _table_width(rows: Sequence[Sequence[str]]) -> int:
+    """Return how many characters a table needs without folded cells."""
+    widths = [0] * len(rows[0])
+    for cells in rows:
+        for index, cell in enumerate(cells):
+            widths[index] = max(widths[index], len(cell))
+    # Two blanks are between columns.
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _due_cell(info: ScheduleInfo) -> str:
+    """Return when a schedule is due, as kfgcp.toml or else the service has it."""
+    if info.schedule is not None:
+        return info.schedule.cron or f"every {info.schedule.every}"
+    if info.deployed is None:
+        return ""
+    fields = info.deployed.fields
+    return str(fields.get("cron") or f"every {fields.get('every')}")
+
+
+def _live_cell(info: ScheduleInfo) -> str:
+    """Return what the service has of a schedule."""
+    parts: list[str] = [info.live.value]
+    if info.schedule is None:
+        parts.append("not in kfgcp.toml")
+    if info.deployed is not None and info.deployed.changed_by_hand:
+        parts.append("changed by hand")
+    if info.deployed is not None and info.deployed.count > 1:
+        parts.append(f"{info.deployed.count} of them")
+    return ", ".join(parts)
+
+
+def _short_time(time: datetime) -> str:
+    """Return a due time without seconds, which cron does not have, unless an interval has them."""
+    text = time.isoformat(timespec="seconds" if time.second else "minutes")
+    return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
 
 
 @command.command(
@@ -84,7 +124,10 @@ def _live_cells(info: ScheduleInfo) -> tuple[str, str]:
 @options.workspace
 def show(workspace: Workspace, name: str, env: str | None, as_json: bool) -> None:
     """Show the schedule NAME as its service has it: its state and its properties."""
-    _print_deployed(workspace.schedules.show(name, env), as_json)
+    deployed = workspace.schedules.show(name, env)
+    declared = workspace.project.schedules.get(name)
+    catch_up = None if declared is None else declared.catch_up
+    _print_deployed(deployed, as_json, catch_up=catch_up)
 
 
 @command.command(
@@ -102,8 +145,11 @@ def pause(workspace: Workspace, name: str, env: str | None, as_json: bool) -> No
     """
     deployed = workspace.schedules.pause(name, env)
     _print_state(deployed, as_json)
-    declared = workspace.project.schedules.get(name)
-    if declared is None or not declared.paused:
+    project = workspace.project
+    declared = project.schedules.get(name)
+    if declared is None and name not in project.invalid_schedules:
+        output.note(f"The next apply deletes it, because kfgcp.toml has no [schedule.{name}].")
+    elif declared is None or not declared.paused:
         output.note(f"The next apply starts it again, unless [schedule.{name}] has paused = true.")
 
 
@@ -156,19 +202,19 @@ def _print_state(deployed: DeployedSchedule, as_json: bool) -> None:
     click.echo(output.plain(f"{deployed.name}  {state}  env {deployed.env}"))
 
 
-def _print_deployed(deployed: DeployedSchedule, as_json: bool) -> None:
+def _print_deployed(deployed: DeployedSchedule, as_json: bool, *, catch_up: bool | None) -> None:
     _print_state(deployed, as_json)
     if as_json:
         return
-    rows = [("ref", deployed.ref), ("updated", deployed.updated_at.isoformat())]
+    lines = [f"id: {deployed.ref}"]
+    lines.append(f"updated: {deployed.updated_at.isoformat(timespec='seconds')}")
     if deployed.next_due is not None:
-        rows.append(("next due", deployed.next_due.isoformat()))
+        lines.append(f"next due: {_short_time(deployed.next_due)}")
     if deployed.last_due is not None:
-        rows.append(("last due", deployed.last_due.isoformat()))
-    for field, value in sorted(deployed.fields.items()):
-        rows.append((field, value if isinstance(value, str) else json_text(value)))
-    for label, text in rows:
-        click.echo(output.plain(f"  {label}: {text}"))
+        lines.append(f"last due: {_short_time(deployed.last_due)}")
+    lines += property_lines(deployed.name, deployed.fields, catch_up=catch_up)
+    for line in lines:
+        click.echo(output.plain(f"  {line}"))
     if deployed.changed_by_hand:
         command = plan_command(deployed.env, [deployed.name])
         output.note(f"Its properties are not those that apply wrote. What differs: {command}")
@@ -245,34 +291,68 @@ def backfill(
     parallel: int,
     dry_run: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Start a run for each due time of the schedule NAME that has none, and wait for their ends.
 
     TIME is a date or a time, such as 2026-03-01 or 2026-03-01T06:00:00+01:00; without an offset, it
     is UTC. Typing the command again continues an interrupted backfill.
+
+    Each due time is a line of the output, as soon as it has a run. Exits with 6 when a run of the
+    range has failed or was cancelled, also an earlier one.
     """
+    printed: set[datetime] = set()
+
+    def print_step(step: BackfillStep) -> None:
+        printed.add(step.due)
+        # JSON is one document on stdout.
+        click.echo(_step_line(step), err=as_json)
+
     steps = workspace.schedules.backfill(
         name,
         _read_time(start, "--from"),
         _read_time(end, "--to"),
         parallel=parallel,
         dry_run=dry_run,
-        notice=lambda step: click.echo(f"started {_step_line(step)}", err=True),
+        notice=print_step,
     )
-    _print_steps(steps, as_json)
-
-
-def _print_steps(steps: Sequence[BackfillStep], as_json: bool) -> None:
     if as_json:
         output.print_json([step.to_dict() for step in steps])
-        return
-    for step in steps:
-        click.echo(_step_line(step))
+    else:
+        for step in steps:
+            if step.due not in printed:
+                # A dry run, or a run that a tick has started meanwhile.
+                click.echo(_step_line(step))
+        _print_counts(name, steps)
+    return RunFailed.exit_code if any(_has_failed(step) for step in steps) else 0
 
 
 def _step_line(step: BackfillStep) -> str:
-    run = step.run_id or "without a run"
-    return f"{step.due.isoformat()}  {run}{' (existed)' if step.existed else ''}"
+    if step.run_id is None:
+        return f"{_short_time(step.due)}  to start"
+    state = "" if step.state is None else f", {step.state.value}"
+    return (
+        f"{_short_time(step.due)}  {step.run_id}  {'existed' if step.existed else 'started'}{state}"
+    )
+
+
+def _print_counts(name: str, steps: Sequence[BackfillStep]) -> None:
+    """Print how many due times a backfill has, and how their runs have ended."""
+    states = Counter(step.state.value for step in steps if step.state is not None)
+    waiting = len(steps) - states.total()
+    parts = [f"{count} {state}" for state, count in sorted(states.items())]
+    if waiting:
+        parts.append(f"{waiting} to start")
+    existing = len([step for step in steps if step.existed])
+    if existing:
+        parts.append(f"{existing} existed before")
+    noun = "due time" if len(steps) == 1 else "due times"
+    click.echo(": ".join([f"{len(steps)} {noun}", ", ".join(parts)][: 2 if parts else 1]))
+    if states:
+        output.hint(f"kfgcp list --label {SCHEDULE}={name}")
+
+
+def _has_failed(step: BackfillStep) -> bool:
+    return step.state in (RunState.FAILED, RunState.CANCELLED)
 
 
 def _tick_line(result: TickResult) -> str:

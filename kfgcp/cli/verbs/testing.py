@@ -84,7 +84,8 @@ def vertex(
 
     Prints an environment for kfgcp.toml and the variables to set. With --env, prints variables
     only: the environment of this name then uses the stand-in. Requests are shown on stderr.
-    Submitted pipelines run on this machine. The stand-in forgets them when it ends.
+    Submitted pipelines run on this machine. The stand-in forgets them when it ends. It keeps
+    schedules, but never starts their runs by itself.
     """
     import kfgcp.testing
 
@@ -139,7 +140,8 @@ def kubeflow(
 
     Prints an environment for kfgcp.toml and the variables to set. With --env, prints variables
     only: the environment of this name then uses the stand-in. Requests are shown on stderr.
-    Submitted pipelines run on this machine. The stand-in forgets them when it ends.
+    Submitted pipelines run on this machine. The stand-in forgets them when it ends. It keeps
+    schedules, but never starts their runs by itself.
     """
     import kfgcp.testing
 

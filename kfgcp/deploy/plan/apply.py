@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -155,10 +155,20 @@ class Writer:
         if self.service is None:
             raise ValueError("a plan with schedules has a service")
         running: list[Step] = []
+        old_refs: set[str] = set()
+
+        def report() -> None:
+            """Report the step that has just been executed."""
+            while running:
+                step = running.pop()
+                if step.kind is StepKind.CREATE:
+                    # From here on, the others are only there until it has taken over.
+                    old_refs.update(live.ref for live in plan.live)
+                self._step(ResourceKind.SCHEDULE, plan.name, step_text(step, old_refs))
 
         def before_step(step: Step) -> None:
             self.lock.check()
-            self._report(plan.name, running)
+            report()
             if step.kind is StepKind.WAIT and step.until is not None:
                 text = f"waits until {step.until:%H:%M:%S} UTC, because a run is due"
                 self._step(ResourceKind.SCHEDULE, plan.name, text)
@@ -174,18 +184,13 @@ class Writer:
             clock=self.clock,
             notice=before_step,
         )
-        self._report(plan.name, running)
+        report()
         if done.is_busy:
             text = "is deleted by the next apply, after its active runs have ended"
             self._step(ResourceKind.SCHEDULE, plan.name, text)
         for due, run_id in done.fired:
             text = f"started the run of {due.isoformat()}, which was due meanwhile: {run_id}"
             self._step(ResourceKind.SCHEDULE, plan.name, text, run_id=run_id)
-
-    def _report(self, name: str, running: list[Step]) -> None:
-        """Report the step that has just been executed."""
-        while running:
-            self._step(ResourceKind.SCHEDULE, name, step_text(running.pop()))
 
     def _move_tag(self, schedule: str, move: TagMove) -> None:
         if self.registry is None:
@@ -200,15 +205,28 @@ class Writer:
         self._step(ResourceKind.SCHEDULE, schedule, move.line)
 
 
-def step_text(step: Step) -> str:
+def step_text(step: Step, old_refs: Set[str] = frozenset()) -> str:
     """Return what a step did, in words.
+
+    Args:
+        step: the step.
+        old_refs: the identities of the schedules that are replaced. A service without updates gets
+            a new schedule for each change.
 
     Example:
         >>> step_text(Step(StepKind.UPDATE, fields=("cron", "max_active")))
         'updated cron, max_active'
     """
     if step.kind is StepKind.CREATE:
-        return "created" if step.enabled else "created, not enabled yet"
+        created = "created a replacement" if old_refs else "created"
+        return created if step.enabled else f"{created}, which starts no runs yet"
     if step.kind is StepKind.UPDATE:
         return f"updated {', '.join(step.fields)}"
-    return f"{step.kind.value}d"
+    done = f"{step.kind.value}d"
+    if step.live is None or not old_refs:
+        return done
+    if step.live.ref not in old_refs:
+        return f"{done} the replacement"
+    if step.kind is StepKind.DELETE:
+        return "replaced: the new schedule has taken over, and the old one is deleted"
+    return f"{done} the old schedule"

@@ -24,7 +24,8 @@ class Fingerprint:
     Attributes:
         services: what the environment names -> its address: `place` of the runs, and `registry`.
         pipelines: name of a pipeline of kfgcp.toml -> its version, its text and its tags.
-        declared: name of a schedule of kfgcp.toml -> the digest of its properties.
+        declared: name of a schedule of kfgcp.toml -> the digest of its properties. Schedules that
+            are deleted are only in `live`.
         versions: name of a pipeline in the registry -> its entries with their tags.
         live: name of a schedule on the service -> its identities, properties and states.
         updated: name of a schedule on the service -> when it was changed last. Services also change
@@ -45,6 +46,15 @@ class Fingerprint:
             texts: Mapping[str, str] = getattr(self, name)
             data[name] = dict(texts)
         return data
+
+    def has_same_project(self, other: Self) -> bool:
+        """Return whether kfgcp.toml and the pipelines are the same. The services may have changed.
+
+        Example:
+            >>> Fingerprint(live={"daily": "a"}).has_same_project(Fingerprint())
+            True
+        """
+        return (self.pipelines, self.declared) == (other.pipelines, other.declared)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:

@@ -137,7 +137,7 @@ def _tag_line(tag: str, entries: Sequence[RegisteredVersion], target: Registered
     for entry in entries:
         if tag in entry.tags:
             return f"tag {tag}: {short_version(entry)} -> {short_version(target)}"
-    return f"tag {tag}: {short_version(target)}"
+    return f"tag {tag}: (none) -> {short_version(target)}"
 
 
 def _without(entry: RegisteredVersion, tag: str) -> RegisteredVersion:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from kfgcp.backends.schedules import DesiredSchedule, LiveSchedule
 from kfgcp.backends.versions import RegisteredVersion
@@ -14,17 +12,14 @@ from kfgcp.deploy.plan.foreign import describe_live
 from kfgcp.deploy.plan.use_tags import TagMove
 from kfgcp.deploy.schedules.applied import was_changed_by_hand
 from kfgcp.deploy.schedules.ownership import is_own
+from kfgcp.deploy.schedules.properties import (
+    ADDRESSES,
+    is_implied,
+    property_lines,
+    property_text,
+)
 from kfgcp.deploy.schedules.steps import changed_fields
 from kfgcp.model import JsonValue
-
-# A digest in a line has as many digits as in all other texts of kfgcp.
-_DIGEST_LENGTH: Final = len("sha256:") + 12
-
-# These properties change with the version. They are addresses and ids, which say less.
-_FOLLOW_VERSION: Final = ("template", "entry", "text")
-
-# Longer values of parameters are cut off.
-_MAX_VALUE: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +96,7 @@ def plan_schedule(
     """
     tag_lines = [] if move is None else [move.line]
     if not live:
-        shown = {name: value for name, value in fields.items() if name not in _FOLLOW_VERSION}
-        lines = [f"{name}: {_text(name, value)}" for name, value in sorted(shown.items())]
+        lines = property_lines(desired.name, fields, catch_up=desired.catch_up)
         if desired.paused:
             lines.append("paused: true")
         lines += tag_lines
@@ -183,23 +177,18 @@ def _list_live(live: Sequence[LiveSchedule]) -> str:
 
 
 def _field_lines(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> list[str]:
-    names = list(changed_fields(before, after))
-    if "version" in names:
-        names = [name for name in names if name not in _FOLLOW_VERSION]
+    changed = changed_fields(before, after)
+    names: list[str] = []
+    for name in changed:
+        if name in ADDRESSES:
+            # Without a new version, they are the only sign of what changes.
+            is_shown = "version" not in changed
+        else:
+            is_shown = not (is_implied(name, before) and is_implied(name, after))
+        if is_shown:
+            names.append(name)
     return [_arrow(name, before.get(name), after.get(name)) for name in names]
 
 
 def _arrow(name: str, before: JsonValue, after: JsonValue) -> str:
-    return f"{name}: {_text(name, before)} -> {_text(name, after)}"
-
-
-def _text(name: str, value: JsonValue) -> str:
-    """Return a value as one line."""
-    if value is None:
-        return "none"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split()) or '""'
-    if name in ("version", "text"):
-        digits = text.removeprefix("sha256:")
-        return f"sha256:{digits}"[:_DIGEST_LENGTH]
-    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 1]}…"
+    return f"{name}: {property_text(name, before)} -> {property_text(name, after)}"

@@ -40,7 +40,7 @@ class TagMove:
             return f"tag {self.tag}: removed from {_names(self.holders)}"
         target = f"{self.target.pipeline}@{short_version(self.target)}"
         if not self.holders:
-            return f"tag {self.tag}: {target}"
+            return f"tag {self.tag}: (none) -> {target}"
         return f"tag {self.tag}: {_names(self.holders)} -> {target}"
 
 

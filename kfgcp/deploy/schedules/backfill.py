@@ -18,7 +18,7 @@ from kfgcp.deploy.schedules.labels import (
 from kfgcp.deploy.schedules.tick import Runs, is_interrupted
 from kfgcp.errors import UsageError
 from kfgcp.labels import DUE
-from kfgcp.model import JsonValue, Run
+from kfgcp.model import JsonValue, Run, RunState
 
 # A wrong year would otherwise start runs without an end.
 MAX_TIMES: Final = 1000
@@ -35,15 +35,22 @@ class BackfillStep:
         due: the due time.
         run_id: its run, None while it has none.
         existed: whether the run existed before this backfill.
+        state: the state of the run at the end of the backfill, None without a run.
     """
 
     due: datetime
     run_id: str | None
     existed: bool
+    state: RunState | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the step as JSON."""
-        return {"due": self.due.isoformat(), "run_id": self.run_id, "existed": self.existed}
+        return {
+            "due": self.due.isoformat(),
+            "run_id": self.run_id,
+            "existed": self.existed,
+            "state": None if self.state is None else self.state.value,
+        }
 
 
 def plan_backfill(

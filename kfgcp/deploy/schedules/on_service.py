@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kfgcp.backends.locks import HeldLock
+from kfgcp.backends.registry import runs_here
 from kfgcp.backends.schedules import LiveSchedule, SupportsSchedules
 from kfgcp.config import Project
+from kfgcp.deploy.plan.commands import apply_command
 from kfgcp.deploy.schedules.applied import was_changed_by_hand
 from kfgcp.deploy.schedules.ownership import is_own
-from kfgcp.errors import BadAnswer, Unsupported, UsageError
+from kfgcp.deploy.schedules.properties import with_prefix
+from kfgcp.errors import BadAnswer, ConfigError, Unsupported, UsageError
 from kfgcp.model import JsonValue
 from kfgcp.settings import did_you_mean
 
@@ -53,12 +56,22 @@ class DeployedSchedule:
             "ref": self.ref,
             "enabled": self.enabled,
             "changed_by_hand": self.changed_by_hand,
-            "fields": dict(self.fields),
+            "fields": _json_fields(self.fields),
             "next_due": _time_text(self.next_due),
             "last_due": _time_text(self.last_due),
             "updated_at": self.updated_at.isoformat(),
             "count": self.count,
         }
+
+
+def _json_fields(fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the properties with the prefix of digests. Services keep the digits only."""
+    values = dict(fields)
+    for name in ("version", "text"):
+        value = values.get(name)
+        if isinstance(value, str):
+            values[name] = with_prefix(value)
+    return values
 
 
 def _time_text(time: datetime | None) -> str | None:
@@ -103,6 +116,30 @@ class ServiceSchedules:
         deployed = {}
         for name, live in self._ours(service).items():
             deployed[name] = self._describe(env, live)
+        return deployed
+
+    def require(self, name: str, env: str) -> DeployedSchedule | None:
+        """Return a schedule of kfgcp.toml as its service has it.
+
+        Args:
+            name: its name.
+            env: its environment.
+
+        Returns:
+            None when the environment has no schedules on a service.
+
+        Raises:
+            UsageError: the service does not have the schedule.
+        """
+        if self._services.open(env) is None:
+            return None
+        deployed = self.of_env(env).get(name)
+        if deployed is None:
+            raise UsageError(
+                f"The schedule '{name}' is in kfgcp.toml, but the service of '{env}' does not have"
+                " it yet. Nothing was started.",
+                hint=f"Deploy it first: {apply_command(env, [name])}",
+            )
         return deployed
 
     def show(self, name: str, env: str | None) -> DeployedSchedule:
@@ -156,7 +193,28 @@ class ServiceSchedules:
     def _find_env(self, name: str, env: str | None) -> str:
         if env is not None:
             return self._project.env(env).name
-        return self._project.schedule(name).env
+        project = self._project
+        if name in project.invalid_schedules:
+            envs = project.invalid_schedules[name].envs
+            if len(envs) == 1:
+                # A pause must be possible also while the table is wrong.
+                return project.env(envs[0]).name
+        if name in project.schedules or name in project.invalid_schedules:
+            return project.schedule(name).env
+        names = sorted(project.schedules)
+        raise ConfigError(
+            f"kfgcp.toml has no schedule '{name}', so its environment is not known.",
+            hint=f"{did_you_mean(name, names)}If a service still has it, name the environment with"
+            f" --env NAME.{self._list_services()}",
+        )
+
+    def _list_services(self) -> str:
+        """Return the environments that can have schedules on a service, for a hint."""
+        names: list[str] = []
+        for name, environment in self._project.environments.items():
+            if not runs_here(environment.backend):
+                names.append(name)
+        return f" Environments of services: {', '.join(names)}." if names else ""
 
     def _open(self, env: str) -> SupportsSchedules:
         service = self._services.open(env)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import builtins
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -15,49 +14,18 @@ from kfgcp.config import Project
 from kfgcp.config_schedules import ProjectSchedule
 from kfgcp.config_tables import InvalidTable, warn_invalid
 from kfgcp.deploy.schedules.backfill import BackfillStep, plan_backfill, run_backfill
+from kfgcp.deploy.schedules.listing import ScheduleInfo, list_schedules
 from kfgcp.deploy.schedules.on_service import DeployedSchedule, Services, ServiceSchedules
 from kfgcp.deploy.schedules.state import hold_schedules, states_folder
 from kfgcp.deploy.schedules.tick import Runs, TickAction, TickResult, tick_schedule
-from kfgcp.errors import KfgcpError, NotWhole, Unsupported, UsageError
-from kfgcp.model import JsonValue
+from kfgcp.errors import KfgcpError, Unsupported, UsageError
+from kfgcp.model import Run
 
 # The most due times that `next` computes.
 MAX_NEXT: Final = 1000
 
 # How long a backfill waits between two looks at its active runs.
 _POLL_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleInfo:
-    """A schedule as `kfgcp schedule list` shows it.
-
-    Attributes:
-        schedule: its table in kfgcp.toml.
-        next_due: its next due time, None when it is paused.
-        deployed: the schedule on the service. None when the service does not have it, or on this
-            machine.
-    """
-
-    schedule: ProjectSchedule
-    next_due: datetime | None
-    deployed: DeployedSchedule | None = None
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return the schedule as JSON, in the form that `kfgcp schedule list --json` prints."""
-        schedule = self.schedule
-        deployed = None if self.deployed is None else self.deployed.to_dict()
-        return {
-            "name": schedule.name,
-            "pipeline": schedule.pipeline,
-            "env": schedule.env,
-            "cron": schedule.cron,
-            "every_seconds": schedule.every_seconds,
-            "time_zone": schedule.time_zone,
-            "paused": schedule.paused,
-            "next_due": None if self.next_due is None else self.next_due.isoformat(),
-            "deployed": deployed,
-        }
 
 
 class AllRuns(Runs, Protocol):
@@ -104,28 +72,22 @@ class Schedules:
         self._sleep = sleep
 
     def list(self, env: str | None = None) -> builtins.list[ScheduleInfo]:
-        """Return the schedules of kfgcp.toml with their next due times and their live states.
+        """Return the schedules of kfgcp.toml, and those of the project that only a service has.
 
-        A service that cannot be reached is a warning, and its schedules have no live state.
+        A service that cannot be reached is a warning, and so is a table that is not valid.
 
         Args:
-            env: only the schedules of this environment; all when None.
+            env: only the schedules of this environment. When None, those of all environments that a
+                table [schedule.X] or [pipeline.X] names.
 
         Raises:
-            ConfigError: a table is not valid, or there is no such environment.
+            ConfigError: there is no such environment.
 
         Example::
 
             [info.next_due for info in kfgcp.Workspace.default().schedules.list()]
         """
-        declared = self._declared(env)
-        deployed: dict[str, Mapping[str, DeployedSchedule]] = {}
-        for name in dict.fromkeys(schedule.env for schedule in declared):
-            deployed[name] = self._read_service(name)
-        return [
-            self._describe(schedule, deployed[schedule.env].get(schedule.name))
-            for schedule in declared
-        ]
+        return list_schedules(self._project(), self._on_service(), env, self._now())
 
     def show(self, name: str, env: str | None = None) -> DeployedSchedule:
         """Return a schedule as its service has it.
@@ -196,6 +158,7 @@ class Schedules:
 
         Raises:
             ConfigError: there is no such schedule, or its table is not valid.
+            UsageError: the service does not have the schedule yet.
             BackendError: a service refuses or cannot be reached.
 
         Example::
@@ -203,7 +166,7 @@ class Schedules:
             kfgcp.Workspace.default().schedules.run("churn-daily")
         """
         schedule = self._project().schedule(name)
-        deployed = self._on_service().of_env(schedule.env).get(name)
+        deployed = self._on_service().require(name, schedule.env)
         version = "" if deployed is None else str(deployed.fields.get("version", ""))
         return self._runs.start_now(schedule, self._now(), version)
 
@@ -291,15 +254,17 @@ class Schedules:
             end: the time after the last one, with a zone, not later than now.
             parallel: how many of its runs in the range may be active at the same time.
             dry_run: start nothing.
-            notice: called with each run that was started.
+            notice: called with each due time as soon as it has a run: first with those whose run
+                existed, then with each run that was started.
 
         Returns:
-            The due times in order, with their runs.
+            The due times in order, with their runs and the states of these.
 
         Raises:
             ConfigError: there is no such schedule, or its table is not valid.
             UsageError: the range is empty or too large or ends in the future, or `parallel` is less
-                than 1. Or a service has a run in the range whose due time cannot be told.
+                than 1. Or the service does not have the schedule yet, or it has a run in the range
+                whose due time cannot be told.
 
         Example::
 
@@ -310,17 +275,16 @@ class Schedules:
             raise UsageError(f"A backfill needs at least 1 run at a time, not {parallel}.")
         project = self._project()
         schedule = project.schedule(name)
-        steps = plan_backfill(
-            schedule,
-            start,
-            end,
-            self._runs.of(schedule),
-            self._now(),
-            is_deployed=not runs_here(project.env(schedule.env).backend),
-        )
+        self._on_service().require(name, schedule.env)
+        runs = self._runs.of(schedule)
+        is_deployed = not runs_here(project.env(schedule.env).backend)
+        steps = plan_backfill(schedule, start, end, runs, self._now(), is_deployed=is_deployed)
         if dry_run:
-            return steps
-        return run_backfill(
+            return _with_states(steps, runs)
+        for step in _with_states(steps, runs):
+            if step.existed:
+                notice(step)
+        done = run_backfill(
             schedule,
             steps,
             self._runs,
@@ -329,6 +293,7 @@ class Schedules:
             wait_for_one=self._wait_for_one,
             notice=notice,
         )
+        return _with_states(done, self._runs.of(schedule))
 
     def _wait_for_one(self, run_ids: set[str]) -> set[str]:
         while True:
@@ -337,34 +302,8 @@ class Schedules:
                 return ended
             self._sleep(_POLL_SECONDS)
 
-    def _declared(self, env: str | None) -> Sequence[ProjectSchedule]:
-        project = self._project()
-        if env is not None:
-            # This raises the error of an environment that does not exist.
-            project.env(env)
-        for invalid in project.invalid_schedules.values():
-            if env is None or invalid.may_belong_to(env):
-                warn_invalid(invalid)
-        schedules = project.schedules.values()
-        return [schedule for schedule in schedules if env in (None, schedule.env)]
-
-    def _describe(
-        self, schedule: ProjectSchedule, deployed: DeployedSchedule | None
-    ) -> ScheduleInfo:
-        next_due = None if schedule.paused else schedule.timetable.next(self._now())
-        return ScheduleInfo(schedule, next_due, deployed)
-
     def _on_service(self) -> ServiceSchedules:
         return ServiceSchedules(self._project(), self._services, self._now)
-
-    def _read_service(self, env: str) -> Mapping[str, DeployedSchedule]:
-        """Return the schedules of the service of an environment. An error is a warning."""
-        try:
-            return self._on_service().of_env(env)
-        except KfgcpError as error:
-            message = f"The schedules of '{env}' cannot be read: {error.message}"
-            warnings.warn(message, NotWhole, stacklevel=3)
-            return {}
 
     def _check_local(self, env: str) -> None:
         environment = self._project().env(env)
@@ -395,3 +334,9 @@ class Schedules:
             return tick_schedule(folder, schedule, self._runs, self._now())
         except KfgcpError as error:
             return [TickResult(schedule.name, TickAction.FAILED, note=error.message)]
+
+
+def _with_states(steps: Sequence[BackfillStep], runs: Iterable[Run]) -> list[BackfillStep]:
+    """Return the steps of a backfill with the states of their runs."""
+    states = {run.run_id: run.state for run in runs}
+    return [replace(step, state=states.get(step.run_id or "")) for step in steps]

@@ -442,8 +442,8 @@ def test_each_step_is_reported(folder: Path) -> None:
     workspace.plan_now().apply(lambda step: steps.append(f"{step.name}: {step.text}"))
 
     assert steps == [
-        "daily: created, not enabled yet",
-        "daily: disabled",
-        "daily: enabled",
-        "daily: deleted",
+        "daily: created a replacement, which starts no runs yet",
+        "daily: disabled the old schedule",
+        "daily: enabled the replacement",
+        "daily: replaced: the new schedule has taken over, and the old one is deleted",
     ]

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from kfgcp import testing
+from kfgcp.deploy.plan.plan_file import write_plan
+from kfgcp.errors import CheckFailed
 from kfgcp_command import Command
-from simulated_project import write_pipeline
+from simulated_project import SimulatedWorkspace, write_pipeline, write_project
+from simulated_schedules import WITH_UPDATE
 
 CHURN = """
 [pipeline.churn]
@@ -24,6 +27,10 @@ env = "dev"
 cron = "0 6 * * *"
 """
 NIGHTLY = DAILY.replace("daily", "nightly").replace('"dev"', '"gke"')
+
+
+# Only this environment is simulated.
+SIMULATED_CHURN = CHURN.replace(', "gke"', "")
 
 
 class Services:
@@ -41,6 +48,14 @@ class Services:
         """Write kfgcp.toml with both environments and other tables."""
         project = '[project]\nname = "shop"\n'
         self._file.write_text(project + self._environments + tables)
+
+
+@pytest.fixture
+def folder(home: Path) -> Path:
+    """A project with a simulated service `dev`."""
+    write_pipeline(home, "churn")
+    write_project(home, SIMULATED_CHURN + DAILY)
+    return home
 
 
 @pytest.fixture
@@ -145,3 +160,180 @@ def test_schedule_list_shows_the_valid_tables(services: Services, kfgcp: Command
 
     assert [row["name"] for row in listed.json] == ["daily"]
     assert "note: kfgcp.toml [schedule.nightly]: " in listed.err
+
+
+def lines(text: str) -> list[str]:
+    return text.splitlines()
+
+
+@pytest.mark.parametrize(("env", "name"), [("dev", "daily"), ("gke", "nightly")])
+def test_catch_up_is_visible_and_words_of_the_service_are_not(
+    services: Services, kfgcp: Command, env: str, name: str
+) -> None:
+    services.write_tables(CHURN + DAILY + "catch_up = true\n" + NIGHTLY + "catch_up = true\n")
+
+    planned = lines(kfgcp("plan", "--env", env).out)
+    kfgcp("apply", "--env", env, "--yes")
+    shown = lines(kfgcp("schedule", "show", name).out)
+
+    assert "    catch_up: true" in planned
+    assert "  catch_up: true" in shown
+    words = {line.strip().partition(":")[0] for line in planned + shown}
+    assert words.isdisjoint({"template", "entry", "text", "queueing", "max_starting", "run_name"})
+    [version] = [line.partition(": ")[2] for line in shown if line.startswith("  version: ")]
+    assert f"    version: {version}" in planned
+    in_json = kfgcp("schedule", "show", name, "--json").json["fields"]["version"]
+    assert in_json.startswith(version)
+    assert version.startswith("sha256:")
+
+
+def test_a_due_time_as_a_parameter_is_shown_in_words(services: Services, kfgcp: Command) -> None:
+    services.write_tables(CHURN + DAILY + 'time_param = "day"\n')
+
+    assert "    params.day: the due time" in lines(kfgcp("plan", "--env", "dev").out)
+
+
+@pytest.mark.parametrize("env", ["dev", "gke"])
+def test_a_new_tag_is_shown_with_an_arrow(services: Services, kfgcp: Command, env: str) -> None:
+    kfgcp("apply", "churn", "--env", env, "--yes")
+    services.write_tables(CHURN.replace('"main"', '"main", "stable"') + DAILY + NIGHTLY)
+
+    planned = lines(kfgcp("plan", "--env", env).out)
+
+    [tag] = [line for line in planned if "tag stable" in line]
+    assert tag.startswith("    tag stable: (none) -> sha256:")
+    [use_tag] = [line for line in planned if "tag use-" in line]
+    assert ": (none) -> churn@sha256:" in use_tag
+
+
+def test_a_replacement_on_kubeflow_ends_with_replaced(services: Services, kfgcp: Command) -> None:
+    kfgcp("apply", "--env", "gke", "--yes")
+    services.write_tables(CHURN + DAILY + NIGHTLY.replace("0 6", "0 7"))
+
+    applied = kfgcp("apply", "--env", "gke", "--yes")
+
+    assert lines(applied.err) == [
+        "schedule nightly: created a replacement, which starts no runs yet",
+        "schedule nightly: disabled the old schedule",
+        "schedule nightly: enabled the replacement",
+        "schedule nightly: replaced: the new schedule has taken over, and the old one is deleted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "default"), [(("plan",), "local"), (("destroy", "--yes"), "local")]
+)
+def test_a_command_without_env_says_which_one_it_takes(
+    services: Services, kfgcp: Command, arguments: tuple[str, ...], default: str
+) -> None:
+    result = kfgcp(*arguments)
+
+    assert lines(result.err)[0] == (
+        f"note: Without --env, the environment is {default}: the default, which KFGCP_ENV can"
+        " change. Others: dev, gke."
+    )
+    assert "note:" not in kfgcp("plan", "--env", "dev").err
+
+
+def test_the_variable_of_the_default_environment_is_named(
+    services: Services, kfgcp: Command
+) -> None:
+    planned = kfgcp("plan", env={"KFGCP_ENV": "gke"})
+
+    assert lines(planned.err)[0] == (
+        "note: Without --env, the environment is gke: the default, because KFGCP_ENV is gke."
+        " Others: dev, local."
+    )
+    assert "+ schedule nightly" in planned.out
+
+
+@pytest.mark.parametrize("env", ["dev", "gke"])
+def test_a_plan_that_was_applied_says_so(services: Services, kfgcp: Command, env: str) -> None:
+    kfgcp("plan", "--env", env, "--out", "my.plan")
+    assert kfgcp("apply", "my.plan").code == 0
+
+    again = kfgcp("apply", "my.plan")
+
+    assert again.code == 4
+    assert lines(again.err) == [
+        f"error: The plan is out of date: {env} is already as kfgcp.toml says, so the plan was"
+        " applied before, or somebody else made its changes. Nothing was written.",
+        f"hint: See it: kfgcp plan --env {env}",
+    ]
+
+
+def test_a_plan_of_a_deletion_that_was_applied_says_so(folder: Path) -> None:
+    workspace = SimulatedWorkspace(folder, WITH_UPDATE)
+    workspace.apply_now()
+    write_project(folder, SIMULATED_CHURN)
+    plan = SimulatedWorkspace(folder, WITH_UPDATE, workspace.services).plan_now()
+    assert [change.title for change in plan.changes] == ["- schedule daily"]
+    plan.apply()
+
+    with pytest.raises(CheckFailed, match=r"dev is already as kfgcp\.toml says"):
+        plan.apply()
+
+
+def test_a_plan_is_not_called_applied_after_kfgcp_toml_was_changed_back(folder: Path) -> None:
+    workspace = SimulatedWorkspace(folder, WITH_UPDATE)
+    workspace.apply_now()
+    write_project(folder, SIMULATED_CHURN + DAILY.replace("0 6", "0 7"))
+    workspace = SimulatedWorkspace(folder, WITH_UPDATE, workspace.services)
+    write_plan(workspace.plan_now(), folder / "my.plan")
+    write_project(folder, SIMULATED_CHURN + DAILY)
+    workspace = SimulatedWorkspace(folder, WITH_UPDATE, workspace.services)
+
+    with pytest.raises(CheckFailed, match=r": the schedule daily in kfgcp\.toml\."):
+        workspace.plan_of_file(folder / "my.plan")
+
+
+@pytest.mark.parametrize("env", ["dev", "gke"])
+def test_a_plan_names_the_service_that_has_moved_on(
+    services: Services, kfgcp: Command, env: str
+) -> None:
+    kfgcp("plan", "--env", env, "--out", "my.plan")
+    kfgcp("apply", "--env", env, "--yes")
+    name = {"dev": "daily", "gke": "nightly"}[env]
+    kfgcp("schedule", "pause", name)
+
+    refused = kfgcp("apply", "my.plan")
+
+    assert refused.code == 4
+    error = lines(refused.err)[0]
+    assert f"the versions of churn in the registry of {env}, the schedule {name} in {env}" in error
+    assert "kfgcp.toml" not in error
+
+
+def test_destroy_lists_the_schedules_of_the_service(services: Services, kfgcp: Command) -> None:
+    kfgcp("apply", "--env", "dev", "--yes")
+
+    unknown = kfgcp("destroy", "dayly", "--env", "dev", "--yes")
+    pipeline = kfgcp("destroy", "churn", "--env", "dev", "--yes")
+    elsewhere = kfgcp("destroy", "nightly", "--env", "dev", "--yes")
+
+    assert [unknown.code, pipeline.code, elsewhere.code] == [2, 2, 2]
+    assert lines(unknown.err) == [
+        "error: The environment 'dev' has no schedule 'dayly' of this project, so there is nothing"
+        " to delete.",
+        "hint: Did you mean 'daily'? Its schedules: daily.",
+    ]
+    assert lines(pipeline.err) == [
+        "error: 'churn' is a pipeline, and only schedules are deleted.",
+        "hint: Its schedules: daily.",
+    ]
+    assert lines(elsewhere.err)[1] == "hint: Name this environment: --env gke"
+
+
+@pytest.mark.parametrize("arguments", [("my.plan", "daily"), ("daily", "my.plan")])
+def test_a_plan_in_a_file_takes_no_names(
+    services: Services, kfgcp: Command, arguments: tuple[str, ...]
+) -> None:
+    kfgcp("plan", "--env", "dev", "--out", "my.plan")
+
+    refused = kfgcp("apply", *arguments)
+
+    assert refused.code == 2
+    assert lines(refused.err) == [
+        "error: my.plan is a file with a plan, which is applied as a whole.",
+        "hint: Leave out the other arguments: kfgcp apply my.plan",
+    ]

@@ -29,6 +29,19 @@ cron = "@yearly"
 time_zone = "Asia/Kolkata"
 time_param = "text"
 """
+FAILS_IN_2024 = """
+
+@dsl.component(base_image="python:3.11")
+def fail_in_2024(text: str) -> str:
+    if text.startswith("2023-12-31"):
+        raise ValueError(text)
+    return text
+
+
+@dsl.pipeline(name="fails")
+def fails_in_2024(text: str) -> str:
+    return fail_in_2024(text=text).output
+"""
 
 
 @pytest.fixture
@@ -131,7 +144,40 @@ def test_a_backfill_starts_each_missing_run_once(project: Path, kfgcp: Command) 
         "2025-01-01T00:00:00+05:30",
     ]
     assert [step["existed"] for step in second.json] == [True, True]
+    assert [step["state"] for step in second.json] == ["SUCCEEDED", "SUCCEEDED"]
     assert len(_ended_runs(project)) == 2
+
+
+def test_a_backfill_prints_each_due_time_once_and_how_its_runs_have_ended(
+    project: Path, kfgcp: Command
+) -> None:
+    with (project / "echo.py").open("a") as file:
+        file.write(FAILS_IN_2024)
+    (project / "kfgcp.toml").write_text(TOML.replace('"echo.py"', '"echo.py:fails_in_2024"'))
+    arguments = ("schedule", "backfill", "yearly", "--from", "2022-06-01", "--to", "2024-06-01")
+    first = kfgcp("schedule", "backfill", "yearly", "--from", "2022-06-01", "--to", "2023-06-01")
+    dry = kfgcp(*arguments, "--dry-run")
+
+    second = kfgcp(*arguments)
+
+    runs = {run.params["text"]: run.run_id for run in _ended_runs(project)}
+    run_2023, run_2024 = runs["2022-12-31T18:30:00Z"], runs["2023-12-31T18:30:00Z"]
+    assert (first.code, dry.code, second.code) == (0, 0, 6)
+    assert first.out.splitlines() == [
+        f"2023-01-01T00:00+05:30  {run_2023}  started",
+        "1 due time: 1 SUCCEEDED",
+    ]
+    assert dry.out.splitlines() == [
+        f"2023-01-01T00:00+05:30  {run_2023}  existed, SUCCEEDED",
+        "2024-01-01T00:00+05:30  to start",
+        "2 due times: 1 SUCCEEDED, 1 to start, 1 existed before",
+    ]
+    assert second.out.splitlines() == [
+        f"2023-01-01T00:00+05:30  {run_2023}  existed, SUCCEEDED",
+        f"2024-01-01T00:00+05:30  {run_2024}  started",
+        "2 due times: 1 FAILED, 1 SUCCEEDED, 1 existed before",
+    ]
+    assert second.err == "next: kfgcp list --label kfgcp-schedule=yearly\n"
 
 
 def test_check_names_the_schedule_with_a_wrong_parameter(project: Path, kfgcp: Command) -> None:
