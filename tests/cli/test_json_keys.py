@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from kfgcp.testing import VertexStandIn
 from kfgcp_command import Command
 
 KEYS = Path(__file__).with_name("json_keys.json")
 # The keys of these objects are names that users choose.
 FREE_NAMES = {"artifacts", "envs", "inputs", "labels", "metadata", "outputs", "params", "images"}
+# The properties of a schedule have names of their service.
+FREE_NAMES |= {"fields"}
 PIPELINE = """
 from kfp import dsl
 
@@ -52,6 +55,31 @@ COMMANDS = {
     "export": ("export", "--format", "json"),
 }
 
+TABLES = """
+[pipeline.train]
+source = "p.py"
+envs = ["dev"]
+
+[schedule.daily]
+pipeline = "train"
+env = "dev"
+cron = "0 6 * * *"
+"""
+RANGE = ("--from", "2026-03-01", "--to", "2026-03-03")
+# Each needs what those before it have written.
+SCHEDULE_COMMANDS = {
+    "plan": ("plan", "--env", "dev", "--json"),
+    "apply": ("apply", "--env", "dev", "--yes", "--json"),
+    "schedule list": ("schedule", "list", "--json"),
+    "schedule show": ("schedule", "show", "daily", "--json"),
+    "schedule pause": ("schedule", "pause", "daily", "--json"),
+    "schedule resume": ("schedule", "resume", "daily", "--json"),
+    "schedule run": ("schedule", "run", "daily", "--json"),
+    "schedule backfill": ("schedule", "backfill", "daily", *RANGE, "--dry-run", "--json"),
+    "schedule tick": ("schedule", "tick", "--json"),
+    "destroy": ("destroy", "--env", "dev", "--yes", "--json"),
+}
+
 
 def key_paths(value: object, path: str = "") -> set[str]:
     """Return where keys are: `tasks[].name`, and `params.*` for names that users choose."""
@@ -87,10 +115,42 @@ def test_the_keys_are_those_of_the_list(kfgcp: Command, home: Path) -> None:
         kfgcp("run", "p.py", "-p", f"rows={rows}", "--name", name)
     order = ["run", *(command for command in COMMANDS if command != "run")]
     for command in order:
-        result = kfgcp(*COMMANDS[command])
-        paths: set[str] = set()
-        for document in documents(result.out):
-            paths |= key_paths(document)
-        printed[command] = sorted(paths)
+        printed[command] = printed_keys(kfgcp(*COMMANDS[command]).out)
 
-    assert printed == json.loads(KEYS.read_text())
+    assert printed == {command: listed_keys()[command] for command in COMMANDS}
+
+
+def test_the_keys_of_plans_and_schedules_are_those_of_the_list(
+    kfgcp: Command, home: Path, service: VertexStandIn
+) -> None:
+    (home / "p.py").write_text(PIPELINE)
+    environments = '[project]\nname = "shop"\n' + service.toml("dev")
+    (home / "kfgcp.toml").write_text(environments + TABLES)
+    printed = {}
+    for command, arguments in SCHEDULE_COMMANDS.items():
+        result = kfgcp(*arguments)
+        assert result.code == 0, result.err
+        printed[command] = printed_keys(result.out)
+        if command == "schedule resume":
+            # A schedule on this machine begins, and is a result of `tick`.
+            here = TABLES[TABLES.index("[schedule") :].replace("daily", "here")
+            here = here.replace('"dev"', '"local"')
+            (home / "kfgcp.toml").write_text(environments + TABLES + here)
+
+    assert printed == {command: listed_keys()[command] for command in SCHEDULE_COMMANDS}
+
+
+def test_the_list_has_only_commands_that_are_compared() -> None:
+    assert listed_keys().keys() == COMMANDS.keys() | SCHEDULE_COMMANDS.keys()
+
+
+def printed_keys(text: str) -> list[str]:
+    paths: set[str] = set()
+    for document in documents(text):
+        paths |= key_paths(document)
+    return sorted(paths)
+
+
+def listed_keys() -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = json.loads(KEYS.read_text())
+    return keys
