@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from startup import machine
 
@@ -65,9 +65,12 @@ class StandInProcess:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._info = self._read()
-        self.toml: str = self._info["toml"]
-        os.environ.update(self._info["variables"])
+        info = self._read()
+        if not isinstance(info, dict):
+            raise SystemExit("the stand-in did not describe itself")
+        self._info: dict[str, object] = info
+        self.toml = str(info["toml"])
+        os.environ.update(info["variables"])
 
     def __enter__(self) -> Self:
         return self
@@ -85,17 +88,19 @@ class StandInProcess:
 
     def methods(self) -> list[str]:
         """Return the methods of the requests since the last call."""
-        return list(self._ask("methods"))
+        methods = self._ask("methods")
+        return [str(method) for method in methods] if isinstance(methods, list) else []
 
-    def _ask(self, text: str) -> Any:
+    def _ask(self, text: str) -> object:
         print(text, file=self._process.stdin, flush=True)
         return self._read()
 
-    def _read(self) -> Any:
+    def _read(self) -> object:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             raise SystemExit("the stand-in has ended")
-        return json.loads(line)
+        answer: object = json.loads(line)
+        return answer
 
 
 def serve(backend: str) -> None:
