@@ -66,9 +66,8 @@ def test_a_backfill_starts_the_missed_runs_and_leaves_those_of_the_service(
     # The marker tells that a schedule has started the job. It has no label with its due time.
     assert "kfgcp-applied" in job["labels"]
     assert "kfgcp-due" not in job["labels"]
-    too_young = kfgcp(
-        "schedule", "backfill", "daily", "--from", due.isoformat(), "--to", created.isoformat()
-    )
+    now = datetime.now(UTC).isoformat()
+    too_young = kfgcp("schedule", "backfill", "daily", "--from", due.isoformat(), "--to", now)
     assert "is less than a minute ago" in too_young.err
     start, end = due - timedelta(minutes=3), due - timedelta(minutes=1)
 
