@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,9 @@ def test_a_single_row_cannot_be_split() -> None:
         split(make_table({"a": 1, None: 1}), "label")
 
 
-def test_the_component_writes_both_sets_and_how_they_were_made(tmp_path: Path) -> None:
+def test_the_component_writes_both_sets_and_how_they_were_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_parquet(make_table({"a": 6, "b": 6, None: 1}), tmp_path / "in")
     train, test = (dsl.Dataset(name=name, uri=str(tmp_path / name)) for name in ("train", "test"))
     source = dsl.Dataset(name="table", uri=str(tmp_path / "in"))
@@ -123,6 +126,16 @@ def test_the_component_writes_both_sets_and_how_they_were_made(tmp_path: Path) -
         "rows_without_target": 1,
     }
     assert train.metadata["part"] == "train"
+    assert json.loads(capsys.readouterr().out) == {
+        "severity": "INFO",
+        "message": "9 rows to train, 3 rows to test; 1 rows have no target, and were left out",
+        "target": "label",
+        "test_fraction": 0.25,
+        "seed": 1,
+        "rows_without_target": 1,
+        "split_by": "random",
+        "stratified": True,
+    }
 
 
 def make_times(days: list[object]) -> pd.DataFrame:

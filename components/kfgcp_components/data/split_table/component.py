@@ -78,4 +78,8 @@ def split_table(
     with write_files(train.path, test.path) as (train_file, test_file):
         train.metadata.update(write_parquet(parts.train, train_file), part="train", **parts.facts)
         test.metadata.update(write_parquet(parts.test, test_file), part="test", **parts.facts)
-    log(f"{len(parts.train)} rows to train, {len(parts.test)} rows to test; {parts.facts}")
+    message = f"{len(parts.train)} rows to train, {len(parts.test)} rows to test"
+    dropped = parts.facts["rows_without_target"]
+    if dropped:
+        message += f"; {dropped} rows have no target, and were left out"
+    log(message, "INFO", **parts.facts)
