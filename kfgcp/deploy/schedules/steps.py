@@ -210,16 +210,18 @@ def _update(
     may_wait: bool,
 ) -> Step:
     """Return the next step when a schedule can be updated. changed: the properties to change."""
-    queue = () if desired.paused else find_queue(current, now)
+    queue = find_queue(current, now)
     if queue:
         # An update skips the due times that wait. Those of a paused schedule are started first,
         # and a process that is killed does not forget them.
         quiet = None
         if may_wait:
             quiet = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
-        return quiet or Step(StepKind.DISABLE, live=current, waiting=queue)
+        # A schedule that stays paused starts none of them for now.
+        waiting = () if desired.paused else queue
+        return quiet or Step(StepKind.DISABLE, live=current, waiting=waiting)
     missed = find_skipped(desired, current, now)
-    if len(missed) > desired.max_active:
+    if len(missed) > (0 if desired.paused else desired.max_active):
         # An update would skip those that `apply` cannot start now. A replacement starts the new due
         # times, and the old schedule stays until all of its own have runs.
         all_live = list(others) + [current]

@@ -201,6 +201,35 @@ def test_due_times_that_wait_outlast_a_pause(facts: ScheduleFacts) -> None:
     assert enabled_count(service) == len(service.rows) == 1
 
 
+def test_a_change_that_pauses_keeps_the_due_times_that_wait() -> None:
+    service = SimulatedService(WITH_UPDATE, seed=1)
+    service.active_seconds = 1.5 * HOUR
+    apply(service, desired_schedule("one", 60))
+    service.advance(2.2 * HOUR)
+    apply(service, desired_schedule("two", 60, paused=True))
+    service.advance(0.5 * HOUR)
+
+    paused = counts(service)
+    apply(service, desired_schedule("two", 60))
+    service.advance(HOUR)
+
+    assert sorted(paused) == [hour(1)]
+    assert counts(service) == Counter([hour(1), hour(2), hour(3)])
+    assert enabled_count(service) == len(service.rows) == 1
+
+
+def test_a_change_of_a_paused_schedule_keeps_what_it_has_missed() -> None:
+    service = paused_service(WITH_UPDATE, 2)
+    apply(service, desired_schedule("two", 60, paused=True))
+    again = apply(service, desired_schedule("two", 60, paused=True))
+    apply(service, desired_schedule("two", 60, max_active=2))
+    service.advance(HOUR)
+
+    assert again.steps == ()
+    assert counts(service) == Counter([hour(1), hour(2), hour(3)])
+    assert enabled_count(service) == len(service.rows) == 1
+
+
 def test_other_due_times_and_a_pause_keep_a_due_time_that_waits() -> None:
     service = service_with_queue(seed=1, active_hours=1.5, until_hours=2.2)
     apply(service, desired_schedule("one", 180, paused=True))
