@@ -342,8 +342,11 @@ def _handled_until(others: Sequence[LiveSchedule]) -> datetime | None:
     max_active of their runs were active. Without runs, it is when the last one was disabled.
     """
     last_dues = [other.last_due for other in others if other.last_due is not None]
+    if last_dues:
+        # What an older schedule owes ends where the next one begins, and `apply` starts it.
+        return max(last_dues + [other.starts_at for other in others[1:]])
     disabled_times = [other.disabled_at for other in others if other.disabled_at is not None]
-    return max(last_dues or disabled_times, default=None)
+    return max(disabled_times, default=None)
 
 
 def _must_start_earlier_or_later(
