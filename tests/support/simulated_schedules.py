@@ -174,6 +174,7 @@ class SimulatedService:
             created_at=self.now,
             updated_at=self.now,
             starts_at=begin,
+            disabled_at=None if enabled else self.now,
         )
         self.rows[ref] = Row(live, desired.timetable, desired.catch_up, begin)
         self._after_write()

@@ -107,7 +107,7 @@ def find_skipped(
     Vertex AI: "All unstarted runs before the update time will be skipped", see UpdateSchedule in
     schedule_service.proto.
     """
-    if current.enabled or current.disabled_at is None or desired.paused:
+    if current.enabled or current.disabled_at is None:
         return ()
     if not desired.catch_up:
         return owed(current)

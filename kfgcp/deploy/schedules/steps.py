@@ -210,16 +210,18 @@ def _update(
     may_wait: bool,
 ) -> Step:
     """Return the next step when a schedule can be updated. changed: the properties to change."""
-    queue = () if desired.paused else find_queue(current, now)
+    queue = find_queue(current, now)
     if queue:
         # An update skips the due times that wait. Those of a paused schedule are started first,
         # and a process that is killed does not forget them.
         quiet = None
         if may_wait:
             quiet = _wait_for_quiet([current], desired.timetable, timedelta(0), now)
-        return quiet or Step(StepKind.DISABLE, live=current, waiting=queue)
+        # A schedule that stays paused starts none of them for now.
+        waiting = () if desired.paused else queue
+        return quiet or Step(StepKind.DISABLE, live=current, waiting=waiting)
     missed = find_skipped(desired, current, now)
-    if len(missed) > desired.max_active:
+    if len(missed) > (0 if desired.paused else desired.max_active):
         # An update would skip those that `apply` cannot start now. A replacement starts the new due
         # times, and the old schedule stays until all of its own have runs.
         all_live = list(others) + [current]
@@ -340,8 +342,11 @@ def _handled_until(others: Sequence[LiveSchedule]) -> datetime | None:
     max_active of their runs were active. Without runs, it is when the last one was disabled.
     """
     last_dues = [other.last_due for other in others if other.last_due is not None]
+    if last_dues:
+        # What an older schedule owes ends where the next one begins, and `apply` starts it.
+        return max(last_dues + [other.starts_at for other in others[1:]])
     disabled_times = [other.disabled_at for other in others if other.disabled_at is not None]
-    return max(last_dues or disabled_times, default=None)
+    return max(disabled_times, default=None)
 
 
 def _must_start_earlier_or_later(

@@ -64,6 +64,21 @@ def test_a_due_time_that_waits_is_started_once_when_the_due_times_change() -> No
     assert set(dues.values()) == {1}
 
 
+def test_due_times_that_change_back_while_some_wait_start_none_twice() -> None:
+    service = service_with_queue(seed=1, active_hours=5, until_hours=3.2)
+    first = apply(service, desired_schedule("one", 180))
+    service.active_seconds = 60.0
+
+    for _ in range(4):
+        apply(service, desired_schedule("two", 60))
+        service.advance(2 * HOUR)
+
+    assert ([due for due, _ in first.fired], first.waiting) == ([hour(2)], (hour(3),))
+    assert set(counts(service).values()) == {1}
+    assert sorted(counts(service)) == [hour(number) for number in range(1, 12)]
+    assert enabled_count(service) == len(service.rows) == 1
+
+
 def test_without_catch_up_only_the_latest_due_time_that_waits_is_started() -> None:
     service = SimulatedService(WITHOUT_UPDATE, seed=1)
     service.active_seconds = 5 * HOUR
@@ -198,6 +213,35 @@ def test_due_times_that_wait_outlast_a_pause(facts: ScheduleFacts) -> None:
     assert (again.steps, again.fired) == ((), ())
     assert set(counts(service).values()) == {1}
     assert sorted(counts(service))[:4] == [hour(number) for number in range(1, 5)]
+    assert enabled_count(service) == len(service.rows) == 1
+
+
+def test_a_change_that_pauses_keeps_the_due_times_that_wait() -> None:
+    service = SimulatedService(WITH_UPDATE, seed=1)
+    service.active_seconds = 1.5 * HOUR
+    apply(service, desired_schedule("one", 60))
+    service.advance(2.2 * HOUR)
+    apply(service, desired_schedule("two", 60, paused=True))
+    service.advance(0.5 * HOUR)
+
+    paused = counts(service)
+    apply(service, desired_schedule("two", 60))
+    service.advance(HOUR)
+
+    assert sorted(paused) == [hour(1)]
+    assert counts(service) == Counter([hour(1), hour(2), hour(3)])
+    assert enabled_count(service) == len(service.rows) == 1
+
+
+def test_a_change_of_a_paused_schedule_keeps_what_it_has_missed() -> None:
+    service = paused_service(WITH_UPDATE, 2)
+    apply(service, desired_schedule("two", 60, paused=True))
+    again = apply(service, desired_schedule("two", 60, paused=True))
+    apply(service, desired_schedule("two", 60, max_active=2))
+    service.advance(HOUR)
+
+    assert again.steps == ()
+    assert counts(service) == Counter([hour(1), hour(2), hour(3)])
     assert enabled_count(service) == len(service.rows) == 1
 
 
