@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from kfgcp.config_pipelines import ParamSet as ParamSet, ProjectPipeline as ProjectPipeline
     from kfgcp.config_schedules import ProjectSchedule as ProjectSchedule
+    from kfgcp.config_tables import InvalidTable as InvalidTable, TableLeftOut as TableLeftOut
     from kfgcp.cron import Timetable as Timetable
     from kfgcp.deploy.images.images import ImageInfo as ImageInfo, Images as Images
     from kfgcp.deploy.plan.changes import (
@@ -194,6 +195,7 @@ _TYPES: Final = {
     "kfgcp.config": "Environment ImageSource Project",
     "kfgcp.config_pipelines": "ParamSet ProjectPipeline",
     "kfgcp.config_schedules": "ProjectSchedule",
+    "kfgcp.config_tables": "InvalidTable TableLeftOut",
     "kfgcp.cron": "Timetable",
     "kfgcp.deploy.images.images": "ImageInfo Images",
     "kfgcp.deploy.plan.changes": "PlanAction PlannedChange ResourceKind",
