@@ -217,9 +217,13 @@ def _print_deployed(deployed: DeployedSchedule, as_json: bool, *, catch_up: bool
         click.echo(output.plain(f"  {line}"))
     if deployed.changed_by_hand:
         command = plan_command(deployed.env, [deployed.name])
-        output.note(f"Its properties are not those that apply wrote. What differs: {command}")
+        output.note(
+            f"Its properties are not those that apply wrote. To see what differs: {command}"
+        )
     if deployed.count > 1:
-        output.note(f"The service has {deployed.count} of them. The next apply keeps one.")
+        output.note(
+            f"The service has {deployed.count} schedules {deployed.name}. The next apply keeps one."
+        )
 
 
 @command.command(
