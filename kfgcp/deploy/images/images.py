@@ -145,8 +145,8 @@ class Images:
 
         Raises:
             UsageError: the project has no image with this name, it cannot have another base, no
-                Dockerfile has one of the arguments, an argument would be seen in an image with its
-                password, or `platform` is not a platform.
+                Dockerfile has one of the arguments, an image would show the password in an
+                argument, or `platform` is not a platform.
             ConfigError: a file changed while it was packed.
             BackendError: a Dockerfile fails. images.lock has the images that were built before.
             MissingExtra: the docker package is not installed.
