@@ -1,4 +1,4 @@
-"""The interface of locks: of two processes that change the same schedules, one stops.
+"""The interface of locks: when two processes change the same schedules, one of them stops.
 
 A backend keeps the lock on its service, because the processes may run on different machines. The
 lock names its holder, a `LockOwner`. A holder that was killed does not remove its lock. So another

@@ -42,7 +42,7 @@ _GOOGLE: Final = re.compile(
     r"/(?P<project>[a-z0-9][a-z0-9.-]*)/(?P<repository>[a-z][a-z0-9-]*)(?:/.*)?"
 )
 
-# Docker looks for a name whose first segment has no such character in Docker Hub.
+# The first segment of a name that begins with a host. Docker takes other names from Docker Hub.
 _HOST: Final = re.compile(r"localhost|.*[.:].*")
 
 # "If tag deletion is disabled, the registry MUST respond with either a 400 Bad Request or a 405
@@ -79,7 +79,7 @@ def registry_host(address: str) -> str:
 
 
 class ImageRegistry:
-    """The images whose names begin with one address. Threads may share it.
+    """The images whose names begin with one address. Threads may share this object.
 
     Args:
         address: the beginning of the names: a host, perhaps with a port, and a path. It must be
@@ -165,7 +165,7 @@ class ImageRegistry:
         except AuthError as error:
             raise error.amended(message=f"{self._host} did not accept the sign-in.") from None
         except Refused as refused:
-            # The answer to a HEAD has no text that explains it.
+            # The answer to a HEAD has no text that explains the refusal.
             text = f"{self._host} refused to show tags of images ({refused.status})."
             raise refused.amended(message=text) from None
         digest = _digest_header(response)
@@ -234,7 +234,7 @@ class ImageRegistry:
             BackendError: the registry refuses the request or cannot be reached.
         """
         try:
-            # This role may also delete tags, and the role of a writer may not.
+            # Unlike the role of a writer, this role may also delete tags.
             with self._explained("roles/artifactregistry.repoAdmin"):
                 self._client.exchange("DELETE", self._path(image, tag))
         except NotFound:
@@ -261,7 +261,7 @@ class ImageRegistry:
 
     @contextmanager
     def _explained(self, role: str) -> Iterator[None]:
-        """Name the role that allows the requests of a `with` block when it is missing."""
+        """Name the missing role in the hint when a request of a `with` block is refused."""
         try:
             yield
         except Refused as refused:

@@ -39,7 +39,7 @@ class Selection:
         pipelines: the names of the pipelines to push.
         schedules: the schedules of its service. Empty for an environment on this machine, where
             `kfgcp schedule tick` reads kfgcp.toml.
-        destroys: whether all schedules of the project are deleted.
+        destroys: whether the schedules of the project are deleted.
     """
 
     env: Environment
@@ -60,7 +60,8 @@ class LoadedPipeline:
     Attributes:
         spec: the pipeline.
         sent: the pipeline as the environment runs it.
-        desired: what to push, None for a pipeline that only gives its name to a schedule.
+        desired: what to push. None when a schedule needs only the name of the pipeline, because it
+            runs a version such as `churn@v1`.
         notes: what to know about the pipeline in this environment.
     """
 
@@ -73,15 +74,15 @@ class LoadedPipeline:
 def select(project: Project, env: str | None, names: Sequence[str]) -> Selection:
     """Return the tables of kfgcp.toml that belong to an environment.
 
-    These are the pipelines whose key `envs` has the environment, its schedules, and the pipelines
+    These are the pipelines whose key `envs` names the environment, its schedules, and the pipelines
     that these schedules run. A pipeline without `envs` belongs to each environment, but is pushed
     only when a schedule runs it or the user names it.
 
     Args:
         project: the project.
         env: the name of the environment, the default one when None.
-        names: only the pipelines and schedules with these names; all when empty. A schedule brings
-            its pipeline along.
+        names: only the pipelines and schedules with these names, and the pipelines of these
+            schedules; all when empty.
 
     Raises:
         ConfigError: there is no such environment, or a table is not valid.
@@ -122,8 +123,8 @@ def require_project_name(project: Project, env: Environment) -> None:
         return
     where = project.file.name if project.file is not None else "kfgcp.toml"
     raise ConfigError(
-        f"{where} does not name the project, and the environment '{env.name}' marks what is"
-        " deployed with this name.",
+        f"{where} does not name the project, and kfgcp marks everything that it deploys to"
+        f" '{env.name}' with this name.",
         hint=f"Add this line to its table [project]: name = {json.dumps(project.name)}",
     )
 
@@ -131,8 +132,8 @@ def require_project_name(project: Project, env: Environment) -> None:
 def _check_tables(project: Project, env: str, names: Sequence[str]) -> None:
     """Raise the error of a table that is not valid, and warn of such a table of other environments.
 
-    A table that does not say for which environment it is may belong to this one. Without names, it
-    could be missed otherwise.
+    A table that does not name its environment may belong to this one. So it is an error too, unless
+    the user gives other names.
     """
     for name, table in project.invalid_pipelines.items():
         if name in names or (not names and table.may_belong_to(env)):
@@ -169,7 +170,7 @@ def unknown_name(project: Project, selection: Selection, name: str) -> UsageErro
 def unknown_schedule(
     project: Project, selection: Selection, name: str, existing: Sequence[str]
 ) -> UsageError:
-    """Return the error for a name that cannot be deleted.
+    """Return the error for a name without a schedule that can be deleted.
 
     Args:
         project: the project.
@@ -180,16 +181,18 @@ def unknown_schedule(
     env = selection.env.name
     if name in project.schedules and project.schedules[name].env != env:
         return _in_other_environment(name, env, project.schedules[name].env)
-    names = f"Its schedules: {', '.join(existing)}." if existing else "It has none."
+    listing = f"'{env}' has no schedules of this project."
+    if existing:
+        listing = f"Schedules in '{env}': {', '.join(existing)}."
     if name in project.pipelines and name not in project.schedules:
         return UsageError(
             f"'{name}' is a pipeline, and only schedules are deleted.",
-            hint=names,
+            hint=listing,
         )
     return UsageError(
         f"The environment '{env}' has no schedule '{name}' of this project, so there is nothing to"
         " delete.",
-        hint=f"{did_you_mean(name, existing)}{names}",
+        hint=f"{did_you_mean(name, existing)}{listing}",
     )
 
 
@@ -252,10 +255,10 @@ def _load(project: Project, selection: Selection, name: str) -> LoadedPipeline:
 
 
 def _refuse_shared_tags(project: Project, loaded: Mapping[str, LoadedPipeline]) -> None:
-    """Refuse two versions of one pipeline that both must have a tag. It would move for ever.
+    """Refuse a tag that two versions of one pipeline must have. Each apply would move it.
 
     Raises:
-        ConfigError: there are such pipelines.
+        ConfigError: there is such a tag.
     """
     holders: dict[tuple[str, str], tuple[str, str]] = {}
     for name, pipeline in loaded.items():
@@ -273,7 +276,7 @@ def _refuse_shared_tags(project: Project, loaded: Mapping[str, LoadedPipeline]) 
 
 
 def registered_spec(env: str, entry: RegisteredVersion, pipeline: LoadedPipeline) -> Spec:
-    """Return a compiled pipeline as the registry has it, without reading its text."""
+    """Return a compiled pipeline as the registry has it, without a request."""
     registered = RegisteredRef(entry.ref, pipeline.spec.version, entry.address, env)
     return replace(
         pipeline.sent,

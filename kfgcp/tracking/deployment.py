@@ -48,8 +48,8 @@ def make_plan(
         workspace: the project.
         names: only the pipelines and schedules with these names; all when empty.
         env: the name of the environment, the default one when None.
-        is_fixed: whether `Plan.apply` writes exactly this plan. Otherwise it writes what is needed
-            when it holds the lock.
+        is_fixed: whether `Plan.apply` writes exactly this plan. Otherwise it makes a new plan when
+            it holds the lock, and writes that one.
         clock: returns the clock for the writes of one apply.
     """
     planner = Planner(workspace, env, names)
@@ -90,7 +90,7 @@ def make_plan_of_file(workspace: OpenProject, file: Path) -> Plan:
 
 
 def make_destroy_plan(workspace: OpenProject, names: Sequence[str], env: str | None) -> Plan:
-    """Return the deletion of the schedules of the project in an environment.
+    """Return a plan that deletes the schedules of the project in an environment.
 
     Args:
         workspace: the project.
@@ -160,7 +160,7 @@ def _fingerprint(workspace: OpenProject, draft: Draft) -> Fingerprint:
 
 def _declared_text(desired: DesiredSchedule, properties: Mapping[str, JsonValue]) -> str:
     """Return the value of a schedule of kfgcp.toml in a fingerprint."""
-    # A service may keep these two elsewhere than in its properties, or not at all.
+    # A service may keep these two elsewhere than in the properties of a schedule, or not at all.
     behaviour: dict[str, JsonValue] = {
         "catch_up of kfgcp.toml": desired.catch_up,
         "max_active of kfgcp.toml": desired.max_active,
@@ -216,9 +216,9 @@ def _refuse_moved(before: Fingerprint, now: Fingerprint, plan: Plan, *, has_chan
 
     Args:
         before: what the plan was computed from.
-        now: the same, as it is now.
+        now: what a plan would be computed from now.
         plan: the plan.
-        has_changes: whether a plan of now has changes.
+        has_changes: whether a plan that is made now has changes.
 
     Raises:
         CheckFailed: the message names what has changed.
@@ -231,11 +231,11 @@ def _refuse_moved(before: Fingerprint, now: Fingerprint, plan: Plan, *, has_chan
 
 
 def _already_there(env: str, names: Sequence[str]) -> CheckFailed:
-    """Return the error of a plan whose changes have been made since, for example by this plan."""
+    """Return the error for a plan whose changes were made before, perhaps by the same plan."""
     return CheckFailed(
         f"The plan is out of date: {env} is already as kfgcp.toml says, so the plan was applied"
         " before, or somebody else made its changes. Nothing was written.",
-        hint=f"See it: {plan_command(env, names)}",
+        hint=f"Check the environment: {plan_command(env, names)}",
     )
 
 

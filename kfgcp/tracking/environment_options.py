@@ -1,4 +1,4 @@
-"""The options of a run that its environment decides when the user does not give them."""
+"""Fill in the options of a run that the user does not give and the environment has."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from kfgcp.options import RunOptions
 def with_environment_options(options: RunOptions, env: Environment) -> RunOptions:
     """Return the options of a run in an environment.
 
-    Only environments on this machine have the keys `executor` and `max_parallel`. The value `auto`
-    of the option means what the environment says.
+    Only environments on this machine have the keys `executor` and `max_parallel`. When the user
+    gives the executor `auto`, the key of the environment decides.
 
     Args:
         options: the options that the user gives.

@@ -59,7 +59,7 @@ class Draft:
         notes: what to know, a line for each.
         entries: name of a pipeline in the registry -> its versions, as they were read.
         registry: the registry, None when the environment has none.
-        service: the schedules of the service, None when it has none.
+        service: the schedules of the service, None when the service has none.
         images: the registry of the project's images, None without tags of images.
     """
 
@@ -90,10 +90,10 @@ class Comparison:
         selection: what belongs to the environment.
         loaded: the compiled pipelines by their names in kfgcp.toml.
         registry: the registry, None when the environment has none.
-        service: the schedules of the service, None when it has none.
+        service: the schedules of the service, None when the service has none.
         readings: what the registry has, by the names of pipelines there.
         live: the schedules of the project on the service by their names.
-        removable: the names of those that do not belong there.
+        removable: the names of the schedules in `live` that may be deleted.
         pipeline_names: the names of all pipelines in the registry.
         image_tags: the tags of schedules at images.
         entries: the entries of each pipeline after the pushes.
@@ -119,7 +119,7 @@ class Comparison:
         """Return what changes.
 
         Raises:
-            UsageError: kfgcp.toml asks for what is not possible.
+            UsageError: kfgcp.toml asks for something that is not possible.
         """
         self._check_names()
         for pipeline in self.loaded.values():
@@ -157,6 +157,7 @@ class Comparison:
         for name, reading in self.readings.items():
             self.entries[name] = reading.entries
         plans: list[PipelinePlan] = []
+        # Several tables can push to one name. `readings` has their pushes in this order.
         positions: dict[str, int] = {}
         for pipeline in self.loaded.values():
             desired = pipeline.desired
@@ -182,7 +183,7 @@ class Comparison:
         return plans
 
     def _with_earlier_push(self, push: Push, live: LivePipeline) -> LivePipeline:
-        """Return what the registry has after the pushes of other tables with the same name."""
+        """Return what the registry has after the pushes of earlier tables to the same name."""
         for entry in self.entries.get(push.upload.pipeline, ()):
             if is_pending(entry) and entry.has_text(push.upload.text_digest):
                 return LivePipeline(entry, has_text=True)
@@ -237,10 +238,11 @@ class Comparison:
         step = next_step(desired, fields, live, facts, datetime.now(UTC), may_wait=False)
         images = container_images(desired.request.spec.pipeline_spec)
         image_moves = self.image_tags.moves(self._use_tag(schedule.name), images)
-        plan = partial(plan_schedule, self.selection.env.name, desired, fields, live, move, step)
-        change = plan(image_moves=self.image_tags.needed(image_moves))
+        compare = partial(plan_schedule, self.selection.env.name, desired, fields, live, move, step)
+        # Only some tags of images are a reason for a change. But a change shows all of them.
+        change = compare(image_moves=self.image_tags.needed(image_moves))
         if change is not None:
-            change = plan(image_moves=image_moves)
+            change = compare(image_moves=image_moves)
         note = missed_note(desired, step)
         if note is not None:
             self.notes.append(note)
@@ -280,7 +282,7 @@ class Comparison:
     def _find_version(self, name: str, pipeline: LoadedPipeline) -> tuple[RegisteredVersion, Spec]:
         """Return the entry that a name means after the pushes, and its pipeline.
 
-        The pipeline of an entry that is not the one of the file is read from the registry.
+        The pipeline is read from the registry only when no compiled pipeline has the same text.
         """
         if self.registry is None:
             raise ValueError("a plan with schedules has a registry")
@@ -314,9 +316,9 @@ class Comparison:
         return store.versions(prefix) if store is not None else ()
 
     def _note_other_schedulers(self, schedules: Sequence[SchedulePlan]) -> None:
-        """Note what else starts the pipelines of new schedules.
+        """Note what else starts the pipelines of new schedules, such as jobs of Cloud Scheduler.
 
-        It is looked up only before a schedule is created, so other plans need no request for it.
+        Only a plan that creates a schedule sends this request.
         """
         new_pipelines = set()
         for plan in schedules:
@@ -362,7 +364,7 @@ class Comparison:
 
 
 def tag_of(workspace: OpenProject, env: str, schedule: str) -> str:
-    """Return the tag of what a schedule uses, see `use_tag`.
+    """Return the tag that marks the version and the images of a schedule, see `use_tag`.
 
     Args:
         workspace: the project.

@@ -26,7 +26,7 @@ from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.plan_comparison import Comparison, Draft, tag_of
 from kfgcp.tracking.registries import open_registry
 
-_NO_SCHEDULES_HINT: Final = "Choose another environment, or remove its schedules from kfgcp.toml."
+_NO_SCHEDULES_HINT: Final = "Name another environment in these schedules, or remove the schedules."
 
 
 class Planner:
@@ -36,11 +36,11 @@ class Planner:
         workspace: the project.
         env: the name of the environment, the default one when None.
         names: only the pipelines and schedules with these names; all when empty.
-        destroys: whether all schedules of the project are deleted.
+        destroys: whether the schedules of the project are deleted.
 
     Raises:
         ConfigError: there is no such environment, kfgcp.toml does not name the project, or a table
-            of it is not valid.
+            of kfgcp.toml is not valid.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Planner:
         """Read the services, and return the plan.
 
         Raises:
-            UsageError: kfgcp.toml asks for what is not possible. Nothing was written.
+            UsageError: kfgcp.toml asks for something that is not possible. Nothing was written.
             SpecError: a pipeline does not compile.
             BackendError: a service refuses or cannot be reached.
         """
@@ -103,7 +103,7 @@ class Planner:
     def _load_pipelines(self, reader: ServiceReader) -> Mapping[str, LoadedPipeline]:
         """Compile the pipelines, and start to read the versions of each when it is compiled.
 
-        A second draft has the compiled pipelines of the first one.
+        A second draft uses the pipelines that the first one compiled.
         """
         if self._loaded is None:
             self._loaded = load_pipelines(
@@ -164,7 +164,7 @@ class Planner:
     ) -> bool:
         """Start to read the pipelines of live schedules, for their tags.
 
-        A schedule that is deleted or moves to another pipeline leaves its tag there.
+        When a schedule is deleted or gets another pipeline, its tag is still at the old one.
 
         Returns:
             Whether the environment has a registry that can be read. A plan that only deletes needs
@@ -175,7 +175,7 @@ class Planner:
             BackendError: a pipeline needs the registry, and it cannot be read.
         """
         try:
-            known = reader.pipeline_names()
+            names_in_registry = reader.pipeline_names()
         except (ConfigError, BackendError):
             if self.selection.pipelines or self.selection.schedules:
                 raise
@@ -186,14 +186,14 @@ class Planner:
         for schedule in live.keys() & (declared | removable):
             names |= {_pipeline_of(item, registry) for item in live[schedule]}
         for name in sorted(names - started):
-            if name in known:
+            if name in names_in_registry:
                 reader.start_pipeline(name)
         return True
 
     # -- schedules that kfgcp.toml does not have
 
     def _removable(self, live: Mapping[str, tuple[LiveSchedule, ...]]) -> set[str]:
-        """Return the names of our schedules on the service that do not belong there."""
+        """Return the names of our schedules on the service that may be deleted."""
         return {name for name in live if not self._belongs_here(name)}
 
     def _belongs_here(self, name: str) -> bool:
@@ -211,7 +211,8 @@ class Planner:
     def _is_same_place(self, other: str) -> bool:
         """Return whether an environment has the same service and place as that of the plan.
 
-        When the place of the other environment cannot be told, nothing is deleted.
+        When the place of the other environment is not known, the answer is True, so that no
+        schedule is deleted.
         """
         here = capability(self._workspace.backend(self.selection.env.name), SupportsRefresh)
         with suppress(KfgcpError):
@@ -241,9 +242,9 @@ class Planner:
         """Return what is pushed, by the names of pipelines in the registry."""
         pushes: dict[str, list[Push]] = {}
         for pipeline in (self._loaded or {}).values():
-            of_name = pushes.setdefault(pipeline.spec.name, [])
+            pushes_of_name = pushes.setdefault(pipeline.spec.name, [])
             if pipeline.desired is not None:
-                of_name.append(pipeline.desired.push)
+                pushes_of_name.append(pipeline.desired.push)
         return pushes
 
 

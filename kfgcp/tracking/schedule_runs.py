@@ -41,9 +41,9 @@ class ScheduleRuns:
         return collect.list_runs(self._workspace, run_filter, metrics=False)
 
     def unclear(self, schedule: ProjectSchedule) -> list[Run]:
-        """Return the runs that another schedule or this one has started.
+        """Return the runs that either this schedule or another one has started.
 
-        Their names do not tell which one, see `kfgcp.backends.kubeflow.schedule_origins`.
+        Their names do not tell which of the two, see `kfgcp.backends.kubeflow.schedule_origins`.
         """
         labels = {PROJECT: project_label(self._workspace.project.name), DUE: UNKNOWN_DUE}
         run_filter = RunFilter(env=schedule.env, labels=labels)
@@ -66,7 +66,7 @@ class ScheduleRuns:
     def start_now(self, schedule: ProjectSchedule, now: datetime, version: str) -> str:
         """Start a run that is not for a due time, and return its id.
 
-        The parameter `time_param` is the time of now in UTC.
+        The parameter `time_param` is the current time in UTC.
         """
         labels = schedule_labels(self._workspace.project.name, schedule.name)
         return self._start(schedule, self._load(schedule, version), now, labels)

@@ -62,7 +62,7 @@ class DeployMethods(OpenProject):
             env: the environment, the default one when None.
 
         Raises:
-            UsageError: kfgcp.toml asks for what is not possible, such as a parameter that the
+            UsageError: kfgcp.toml asks for something impossible, such as a parameter that the
                 pipeline does not have.
             SpecError: a pipeline does not compile or is not a valid spec.
             BackendError: a service refuses or cannot be reached.

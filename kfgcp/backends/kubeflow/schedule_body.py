@@ -1,8 +1,8 @@
 """Convert a schedule to a recurring run, and a recurring run to the properties of a schedule. Pure.
 
 `read_fields` reads both the body that is sent and the answer of the server. So the properties are
-equal exactly when nothing has to change. The server fills in a service account, and the marker
-`account` says when it did.
+equal exactly when nothing has to change. When the body has no service account, the server fills one
+in. The marker `account` says that it did.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _registered(desired: DesiredSchedule) -> tuple[str, str]:
 def _entry_digits(desired: DesiredSchedule) -> str:
     """Return digits that identify the text of the pipeline.
 
-    The server has the reference to the entry, too, unless the text differs from the entry.
+    The server has the reference to the entry too, unless the text differs from the entry.
     """
     ref, _ = _registered(desired)
     text = canonical_json([ref, desired.request.options.cache, desired.time_param])
@@ -199,11 +199,11 @@ def _entry_digits(desired: DesiredSchedule) -> str:
 def _runs_body(desired: DesiredSchedule, settings: KubeflowSettings) -> JsonObject:
     """Return the body of a run of the schedule."""
     request = desired.request
-    # A recurring run cannot give its runs labels: they have no description.
+    # The labels of a run are in its description, and runs of a recurring run have none.
     request = replace(request, options=request.options.changed(labels={}))
     if desired.time_param:
         spec = with_schedule_time(request.sent_spec, desired.time_param)
-        # The pipeline differs from its entry, so it is sent itself.
+        # The pipeline differs from its entry, so its text is sent instead of the reference.
         spec = replace(spec, registered=None)
         params = {**request.params, desired.time_param: PLACEHOLDER}
         request = replace(request, spec=spec, translated=None, params=params)

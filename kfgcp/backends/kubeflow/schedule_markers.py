@@ -5,7 +5,7 @@
 The description is a column of 255 characters (model/job.go, DefaultStringSize in
 client_manager.go). The server writes this row after it has created the object that starts runs. So
 a longer description would leave a schedule that starts runs and that no list shows (CreateJob in
-resource_manager.go). That is why the line is short, and is checked before it is sent.
+resource_manager.go). That is why the line is short, and its length is checked before it is sent.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ The server keeps no description of a deleted recurring run. But its runs still s
 Two schedules whose names share the first 25 characters have different objects. Kubernetes refuses a
 name that is taken, and the server identifies a recurring run by the UID of its object (CreateJob in
 resource_manager.go; the name is not unique in model/job.go). Read at the tags 2.5.0, 2.14.3 and
-2.17.0. But the names of their runs look alike, so such a run can belong to each of them.
+2.17.0. But the names of their runs look alike, so such a run can belong to either schedule.
 """
 
 from __future__ import annotations

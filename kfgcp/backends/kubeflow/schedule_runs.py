@@ -104,8 +104,8 @@ class RecurringRunIds:
     def labels(self, run: RunAnswer) -> dict[str, str]:
         """Return the labels that a run has because a schedule of kfgcp started it.
 
-        The recurring runs are listed once, when the recurring run of the run is not remembered.
-        When it does not exist any more, the label of the due time is UNKNOWN_DUE unless the run
+        When the recurring run of the run is not remembered, all recurring runs are listed once.
+        When it does not exist any more, the label of the due time is UNKNOWN_DUE, unless the run
         certainly belongs to the schedule.
         """
         recurring_run_id = run.get("recurring_run_id") or ""
@@ -150,7 +150,7 @@ class RecurringRunIds:
     def _list(self) -> None:
         """Remember all recurring runs on the server.
 
-        A description never changes. So a recurring run of others stays one.
+        A description never changes. So a recurring run of others never becomes one of kfgcp.
         """
         self._has_listed = True
         texts: dict[str, str] = {}

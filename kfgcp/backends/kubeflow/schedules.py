@@ -68,8 +68,8 @@ FIRST_WITH_ORPHANS: Final = (2, 16)
 FIRST_WITH_SCHEDULE_TIME: Final = (2, 16)
 
 MAX_SKEW: Final = timedelta(seconds=10)
-"""The clocks of this machine and of the server differ by at most this time. It is less than LAG in
-`kfgcp.deploy.schedules.missed`."""
+"""The clocks of this machine and of the server may differ by at most this time. It is less than LAG
+in `kfgcp.deploy.schedules.missed`."""
 
 
 class KubeflowSchedules:
@@ -103,7 +103,7 @@ class KubeflowSchedules:
         self._ids = ids
         self._start = start
         self._now = now or _machine_time
-        # How far the server is ahead, None before it was measured.
+        # How far the clock of the server is ahead, None before it was measured.
         self._offset = None if now is None else timedelta(0)
         self._scope = {"namespace": settings.namespace} if settings.namespace else {}
         self._runs = StartedRuns(http, self._scope)
@@ -209,7 +209,7 @@ class KubeflowSchedules:
         return body
 
     def _require_schedule_time(self, desired: DesiredSchedule) -> None:
-        """Refuse a schedule with `time_param` on a server that would not replace it.
+        """Refuse a schedule with `time_param` on a server that would not fill in the due time.
 
         The controller formats only parameters of the Workflow, and the parameters of a compiled
         pipeline are not among them (OverrideParameters in common/util/workflow.go, Compile in
@@ -255,10 +255,10 @@ class KubeflowSchedules:
         return ref
 
     def _check_pipeline(self, ref: str, sent: JsonObject, name: str) -> None:
-        """Check that the server has the pipeline that was sent, and not only named.
+        """Check that the server has exactly the pipeline in the body of the request.
 
         Raises:
-            BadAnswer: the server dropped or changed a field of it.
+            BadAnswer: the server dropped or changed a field of the pipeline.
         """
         stored = check_recurring_run(self._http.get(_path(ref))).get("pipeline_spec") or {}
         change = compare_documents(documents_of(sent), documents_of(stored))
@@ -270,7 +270,7 @@ class KubeflowSchedules:
             )
 
     def clock_offset(self) -> timedelta:
-        """Return how far the server is ahead, see `SupportsSchedules.clock_offset`."""
+        """Return how far the clock of the server is ahead, see `SupportsSchedules`."""
         if self._offset is None:
             params: dict[str, str | int] = {**self._scope, "page_size": 1}
             self._offset = measure_offset(self._http, RECURRING_RUNS, params, self._now)
@@ -312,7 +312,8 @@ class KubeflowSchedules:
 
         Raises:
             BackendError: `unknown` is set when the server must be read again: an answer was lost,
-                or the server has a limit of requests. The time may be near a due time by then.
+                or the server refused because of too many requests. Meanwhile, a due time may have
+                come near.
         """
         path = f"{_path(ref)}:{verb}"
         try:
@@ -379,8 +380,8 @@ class KubeflowSchedules:
         if experiment_id is None:
             return None
         for run in self._runs.named(name, experiment_id):
-            run_labels = parse_description(run.get("description"))
-            if all(run_labels.get(key) == value for key, value in labels.items()):
+            labels_of_run = parse_description(run.get("description"))
+            if all(labels_of_run.get(key) == value for key, value in labels.items()):
                 return run
         return None
 

@@ -138,7 +138,7 @@ def due_job(desired: DesiredSchedule, settings: VertexSettings, due: datetime) -
     request = desired.request
     if desired.time_param:
         # The service replaces the placeholder for the due time only in the jobs that a schedule
-        # starts.
+        # starts. This job gets the due time itself.
         time_text = due.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         params = {**request.params, desired.time_param: time_text}
         request = replace(request, params=params)
@@ -270,7 +270,7 @@ def _read_job_fields(job: ScheduledJob) -> dict[str, JsonValue]:
         account = ""
     attachment = (job.get("pscInterfaceConfig") or {}).get("networkAttachment", "")
     ip_ranges: list[JsonValue] = list(job.get("reservedIpRanges") or [])
-    # A list may leave out large parts of its items, as lists of jobs do. Then the marker counts.
+    # A list may leave out large parts of its items, as lists of jobs do. Then the marker tells.
     pipeline_spec = job.get("pipelineSpec")
     text = labels.get(TEXT_MARKER, "") if pipeline_spec is None else _text_digits(pipeline_spec)
     values: dict[str, JsonValue] = {

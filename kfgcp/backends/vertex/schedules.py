@@ -91,10 +91,10 @@ class VertexSchedules:
         self._parent = parent
         self._prepare = prepare
         self._now = now or _machine_time
-        # How far the service is ahead, None before it was measured.
+        # How far the clock of the service is ahead, None before it was measured.
         self._offset = None if now is None else timedelta(0)
         self._sleep = sleep
-        # A label of the jobs that this object starts. An answer that says so may be lost.
+        # A label of the jobs that this object starts. It identifies them when an answer was lost.
         self._submission = secrets.token_hex(6)
         self._fired: set[str] = set()
         # The last request whose experiment and input artifacts were created.
@@ -128,7 +128,7 @@ class VertexSchedules:
             return None
 
     def clock_offset(self) -> timedelta:
-        """Return how far the service is ahead, see `SupportsSchedules.clock_offset`."""
+        """Return how far the clock of the service is ahead, see `SupportsSchedules`."""
         if self._offset is None:
             path = f"v1/{self._parent}/schedules"
             self._offset = measure_offset(self._http, path, {"pageSize": 1}, self._now)
@@ -281,8 +281,9 @@ class VertexSchedules:
     def _begin_now(self, live: LiveSchedule) -> None:
         """Move a start time in the future to now.
 
-        Runs that have not started are skipped, and there are none before a start time. The new one
-        is never before the creation: the service would start the runs of the time between.
+        An update skips the runs that have not started, but before its start time a schedule has
+        none. The new start time is never before the creation: the service would start the runs of
+        the time between the two.
         """
         now = max(self._service_time(), live.created_at)
         if live.starts_at > now:
@@ -302,7 +303,7 @@ class VertexSchedules:
 
 
 def due_job_id(project: str, name: str, due: datetime) -> str:
-    """Return the id of the job of a due time. It depends on nothing else.
+    """Return the id of the job of a due time. It depends only on the arguments.
 
     Args:
         project: the name of the project.
@@ -314,7 +315,7 @@ def due_job_id(project: str, name: str, due: datetime) -> str:
         'daily-20261130t060000z-23366d7daf33'
     """
     due_text = due_label(due)
-    # Two schedules can become the same text in an id, so the id has a digest of their names.
+    # Two names can become the same text in an id, so the id has a digest of the names too.
     identity = f"{project}\0{name}\0{due_text}"
     digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     text = re.sub(r"[^a-z0-9-]+", "-", name.lower())[:_MAX_NAME_IN_ID].strip("-")
@@ -328,7 +329,8 @@ def _uncertain() -> Iterator[None]:
     """Mark errors of a write after which the service must be read again.
 
     - The service answered success with something that kfgcp cannot read.
-    - It has a limit of requests. `converge` then waits for a moment without a due time again.
+    - It refused because of too many requests. `converge` then waits again for a moment without a
+      due time.
     - It refused the second try because of the state that the first one led to.
     """
     try:

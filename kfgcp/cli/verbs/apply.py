@@ -29,7 +29,7 @@ def command(
     the services have changed since. Without FILE, a new plan is made and shown first. NAME is a
     pipeline or a schedule, as in `kfgcp plan`.
 
-    Pipelines are pushed first. Then each schedule is created, updated or deleted. At each moment at
+    Pipelines are pushed first. Then each schedule is created, updated or deleted. At any moment, at
     most one schedule of a name starts runs, and no due time is lost. When a change fails, the
     others are still made. Another apply continues.
     """
@@ -37,7 +37,7 @@ def command(
     if file is not None:
         if env is not None:
             raise UsageError(
-                "A plan in a file has its environment.",
+                "A plan in a file already names its environment.",
                 hint=f"Leave out --env: kfgcp apply {file_argument(file)}",
             )
         print_result(workspace.plan_of_file(file).apply(print_step), as_json)

@@ -46,8 +46,9 @@ def command(
 ) -> int:
     """Show what apply would change in an environment.
 
-    NAME is a pipeline or a schedule of kfgcp.toml. Without names, these are the pipelines whose key
-    `envs` has the environment, its schedules, and the pipelines that these schedules run.
+    NAME is a pipeline or a schedule of kfgcp.toml. Without names, the plan is about the pipelines
+    whose key `envs` names the environment, the schedules of the environment, and the pipelines that
+    these schedules run.
 
     The signs: + is created, ~ is updated, - is deleted, and ! was changed by hand and is set back.
     Objects that kfgcp did not make are never changed.

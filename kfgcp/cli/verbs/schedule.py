@@ -48,8 +48,8 @@ def list_(workspace: Workspace, env: str | None, as_json: bool) -> None:
 
     LIVE says what the service has: enabled, paused, missing, or unknown when it cannot be reached.
     A schedule "not in kfgcp.toml" is deleted by the next `kfgcp apply`. On this machine, `kfgcp
-    schedule tick` starts the runs. Without --env, these are the environments that a [schedule.X] or
-    [pipeline.X] names. A narrow terminal has no room for LAST and PIPELINE.
+    schedule tick` starts the runs. Without --env, the list is about all environments that a
+    [schedule.X] or [pipeline.X] names. A narrow terminal has no room for LAST and PIPELINE.
     """
     schedules = workspace.schedules.list(env)
     if as_json:
@@ -217,9 +217,13 @@ def _print_deployed(deployed: DeployedSchedule, as_json: bool, *, catch_up: bool
         click.echo(output.plain(f"  {line}"))
     if deployed.changed_by_hand:
         command = plan_command(deployed.env, [deployed.name])
-        output.note(f"Its properties are not those that apply wrote. What differs: {command}")
+        output.note(
+            f"Its properties are not those that apply wrote. To see what differs: {command}"
+        )
     if deployed.count > 1:
-        output.note(f"The service has {deployed.count} of them. The next apply keeps one.")
+        output.note(
+            f"The service has {deployed.count} schedules {deployed.name}. The next apply keeps one."
+        )
 
 
 @command.command(
@@ -297,8 +301,8 @@ def backfill(
     TIME is a date or a time, such as 2026-03-01 or 2026-03-01T06:00:00+01:00; without an offset, it
     is UTC. Typing the command again continues an interrupted backfill.
 
-    Each due time is a line of the output, as soon as it has a run. Exits with 6 when a run of the
-    range has failed or was cancelled, also an earlier one.
+    Each due time is printed as soon as it has a run. Exits with 6 when a run of the range has
+    failed or was cancelled, also when it existed before this backfill.
     """
     printed: set[datetime] = set()
 

@@ -51,10 +51,10 @@ def list_(workspace: Workspace, pipeline: str | None, env: str | None, as_json: 
         output.print_json([entry.to_dict() for entry in entries])
         return
     if not entries:
-        registry = "the registry is empty"
+        note = "the registry is empty"
         if pipeline:
-            registry = f"the registry has no version of a pipeline {pipeline}"
-        output.note(registry)
+            note = f"the registry has no version of a pipeline {pipeline}"
+        output.note(note)
         output.hint("kfgcp push PIPELINE" + (f" --env {shlex.quote(env)}" if env else ""))
         return
     _print_entries(entries)

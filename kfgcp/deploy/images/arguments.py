@@ -1,4 +1,4 @@
-"""Check the values of `ARG` lines before a build: which exist, and where a value would be seen."""
+"""Check the values of `ARG` lines before a build: an image must not show a password in them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kfgcp.settings import did_you_mean
 from kfgcp.spec.credentials import has_credentials
 
 _STAGE_HINT: Final = (
-    "Install the packages in a stage of its own, and copy them into the last stage: COPY"
-    " --from=build. docs/guides/images.md shows it."
+    "Install the packages in a separate stage, and copy them into the last stage: COPY"
+    " --from=build. docs/guides/images.md has an example."
 )
 
 

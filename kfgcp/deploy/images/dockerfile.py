@@ -64,7 +64,7 @@ def lasting_argument_names(text: str) -> frozenset[str]:
         elif instruction == "ARG" and stages:
             stages[-1].arguments |= {word.partition("=")[0] for word in _split(rest)}
     names: set[str] = set()
-    # The last stage counts, and each stage above that one of these begins with.
+    # The last stage counts, and each earlier stage that a stage that counts begins with.
     base_stage: str | None = None
     for stage in reversed(stages):
         if base_stage is None or stage.name == base_stage:

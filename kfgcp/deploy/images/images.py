@@ -145,22 +145,22 @@ class Images:
 
         Raises:
             UsageError: the project has no image with this name, it cannot have another base, no
-                Dockerfile has one of the arguments, an argument would be seen in an image with its
-                password, or `platform` is not a platform.
+                Dockerfile has one of the arguments, an image would show the password in an
+                argument, or `platform` is not a platform.
             ConfigError: a file changed while it was packed.
             BackendError: a Dockerfile fails. images.lock has the images that were built before.
             MissingExtra: the docker package is not installed.
         """
         project = self._read_project()
-        given = arguments or {}
+        argument_values = arguments or {}
         with _open_docker(log) as docker:
-            catalogue = _open_catalogue(project, names, given, platform)
+            catalogue = _open_catalogue(project, names, argument_values, platform)
             catalogue = _resolve_bases(catalogue, names, docker, base)
             infos = []
             for image in _with_parents(catalogue, names):
                 action = "found"
                 if not docker.has(image.tagged):
-                    docker.build(image, given, network)
+                    docker.build(image, argument_values, network)
                     action = "built"
                 infos.append(_record(project, image, image.digest, action))
         return infos
@@ -200,9 +200,9 @@ class Images:
                     ' image_registry = "europe-west4-docker.pkg.dev/PROJECT/REPOSITORY"'
                 ),
             )
-        given = arguments or {}
+        argument_values = arguments or {}
         with _open_docker(log) as docker:
-            catalogue = _open_catalogue(project, names, given, platform)
+            catalogue = _open_catalogue(project, names, argument_values, platform)
             catalogue = _resolve_bases(catalogue, names, docker, base)
             infos = []
             for image in _with_parents(catalogue, names):
@@ -210,7 +210,7 @@ class Images:
                 action = "found"
                 if digest is None:
                     if not docker.has(image.tagged):
-                        docker.build(image, given, network)
+                        docker.build(image, argument_values, network)
                     digest = docker.push(image)
                     action = "pushed"
                 infos.append(_record(project, image, digest, action))

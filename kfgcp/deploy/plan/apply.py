@@ -27,13 +27,13 @@ from kfgcp.services.image_registry import ImageRegistry
 class Writer:
     """Writes the changes of one environment.
 
-    A failed change does not prevent the others. Only a lost lock ends everything.
+    A failed change does not prevent the others. Only a lost lock stops all of them.
 
     Attributes:
         env: the name of the environment.
         project: the name of the project.
-        registry: the registry, None when nothing needs it.
-        service: the schedules of the service, None when it has none.
+        registry: the registry of versions, None when no change needs it.
+        service: the schedules of the service, None when the service has none.
         images: the registry of the project's images, None without tags of images.
         lock: the lock of the environment.
         clock: the time, for schedules.
@@ -94,7 +94,7 @@ class Writer:
         if not self.failures:
             return
         name, first = self.failures[0]
-        # A copy, because the class decides about the exit code.
+        # A copy keeps the class of the error, which decides the exit code.
         error = copy.copy(first)
         error.message = f"{name}: {first.message}"
         if count > 1:
@@ -147,7 +147,7 @@ class Writer:
             desired = with_entry(desired, entry)
             if move is not None:
                 move = replace(move, target=entry)
-        # An image that a schedule is about to use must not be cleaned up before.
+        # The images have the tag before the schedule uses them, so a clean-up keeps them.
         self._set_image_tags(plan)
         if desired is None:
             self._remove_image_tags(plan)
@@ -173,7 +173,7 @@ class Writer:
             while running:
                 step = running.pop()
                 if step.kind is StepKind.CREATE:
-                    # From here on, the others are only there until it has taken over.
+                    # From here on, the older schedules stay only until the new one has taken over.
                     old_refs.update(live.ref for live in plan.live)
                 self._step(ResourceKind.SCHEDULE, plan.name, step_text(step, old_refs))
 
@@ -206,17 +206,17 @@ class Writer:
             command = apply_command(self.env, [plan.name])
             text = (
                 f"{len(done.waiting)} missed due times since {done.waiting[0].isoformat()} wait,"
-                f" because max_active is {desired.max_active}. When these runs have ended, start"
-                f" the next ones: {command}"
+                f" because max_active is {desired.max_active}. When the active runs have ended,"
+                f" start the next ones: {command}"
             )
             self._step(ResourceKind.SCHEDULE, plan.name, text)
 
     def _remove_tags(self, move: TagMove) -> None:
-        """Remove the tag of a schedule from all versions that another pipeline has.
+        """Remove the tag of a schedule from the versions of pipelines that it no longer runs.
 
-        It comes before the change of the schedule. A killed apply then leaves a schedule without
-        its tag, which the next plan sees. A plan reads only the pipelines of schedules, so it would
-        not see a tag that stayed at a pipeline without one.
+        This comes before the change of the schedule. So a killed apply leaves a schedule without
+        its tag, which the next plan sees. The next plan would not see a tag that stays at a
+        pipeline without schedules, because a plan reads only the pipelines of schedules.
         """
         target = move.target
         for holder in move.holders:
@@ -225,14 +225,14 @@ class Writer:
                 self._open_tags().remove_tag(holder, move.tag)
 
     def _open_tags(self) -> SupportsVersions:
-        """Return the registry for a change of tags."""
+        """Check the lock, and return the registry for a change of tags."""
         if self.registry is None:
             raise ValueError("a plan with tags has a registry")
         self.lock.check()
         return self.registry
 
     def _set_image_tags(self, plan: SchedulePlan) -> None:
-        """Set the tag at images. The schedule is written also when the registry refuses.
+        """Set the tag at images. The schedule is written even when the registry refuses the tag.
 
         Raises:
             NotFound: the registry does not have an image, so runs of the schedule would fail.
@@ -253,7 +253,7 @@ class Writer:
             self._step(ResourceKind.SCHEDULE, plan.name, text)
 
     def _remove_image_tags(self, plan: SchedulePlan) -> None:
-        """Remove the tag from images. A schedule is deleted also when the registry refuses.
+        """Remove the tag from images. A schedule is deleted even when the registry refuses this.
 
         Raises:
             BackendError: the registry does not answer. The next apply tries again.

@@ -11,14 +11,14 @@ from kfgcp.model import JsonValue
 
 
 class ResourceKind(StrEnum):
-    """What is changed."""
+    """What a change is about."""
 
     PIPELINE = "pipeline"
     SCHEDULE = "schedule"
 
 
 class PlanAction(StrEnum):
-    """How it is changed. DRIFT sets back what was changed by hand."""
+    """How a pipeline or a schedule changes. DRIFT sets back what somebody changed by hand."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -45,8 +45,8 @@ class PlannedChange:
 
     Attributes:
         kind: whether it is a pipeline or a schedule.
-        name: its name in kfgcp.toml. A schedule that kfgcp.toml does not have any more has the name
-            of its marker.
+        name: its name in kfgcp.toml. For a schedule that is not in kfgcp.toml any more, the name in
+            its marker.
         env: the name of the environment.
         action: how it is changed.
         lines: what changes, in words.

@@ -1,4 +1,4 @@
-"""Commands of the shell, as hints name them. Pure."""
+"""Build the commands that hints tell users to type. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 
 def file_argument(file: Path) -> str:
-    """Return a file as an argument of `kfgcp apply`, which takes names of pipelines too.
+    """Return a file as an argument of `kfgcp apply`.
+
+    The command takes names of pipelines too. `./` shows that the argument is a file.
 
     Example:
         >>> file_argument(Path("churn")), file_argument(Path("my plan.json"))

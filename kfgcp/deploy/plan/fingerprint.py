@@ -1,4 +1,4 @@
-"""Recognize a plan that is out of date: what it was computed from. Pure."""
+"""Recognize a plan that is out of date by the data that it was computed from. Pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ class Fingerprint:
     Each value is one text, so that two fingerprints are easy to compare.
 
     Attributes:
-        services: what the environment names -> its address: `place` of the runs, and `registry`.
-        pipelines: name of a pipeline of kfgcp.toml -> its version, its text and its tags.
+        services: `place` -> where the runs of the environment are, and `registry` -> the address of
+            its registry.
+        pipelines: name of a pipeline of kfgcp.toml -> its version, the digest of its text, and its
+            tags.
         declared: name of a schedule of kfgcp.toml -> the digest of its properties. Schedules that
             are deleted are only in `live`.
         versions: name of a pipeline in the registry -> its entries with their tags.
@@ -80,7 +82,7 @@ def describe_moves(before: Fingerprint, now: Fingerprint, env: str) -> list[str]
 
     Args:
         before: what the plan was computed from.
-        now: the same, as it is now.
+        now: what a plan would be computed from now.
         env: the name of the environment.
 
     Example:
@@ -89,36 +91,36 @@ def describe_moves(before: Fingerprint, now: Fingerprint, env: str) -> list[str]
     """
     services = _changed(before.services, now.services)
     if services:
-        # Another service has other objects, which say nothing new.
+        # Another service has other objects, so it is useless to compare them.
         return [f"the {name} of {env}" for name in services]
     moves = [
         f"the pipeline {name} on this machine" for name in _changed(before.pipelines, now.pipelines)
     ]
-    # The schedules of a changed pipeline change with it.
+    # The schedules of a changed pipeline change with it, so they are not named.
     if not moves:
         schedules = _changed(before.declared, now.declared)
         moves = [f"the schedule {name} in kfgcp.toml" for name in schedules]
-    registries = _changed(before.versions, now.versions)
-    moves += [f"the versions of {name} in the registry of {env}" for name in registries]
+    pipeline_names = _changed(before.versions, now.versions)
+    moves += [f"the versions of {name} in the registry of {env}" for name in pipeline_names]
     for name in _changed(before.live, now.live):
-        at = now.updated.get(name)
-        moves.append(f"the schedule {name} in {env}" + (f" (at {at})" if at else ""))
+        time = now.updated.get(name)
+        moves.append(f"the schedule {name} in {env}" + (f" (at {time})" if time else ""))
     return moves
 
 
 def pipeline_text(plan: PipelinePlan) -> str:
-    """Return the value of a pipeline of kfgcp.toml in a fingerprint."""
+    """Return the text that stands for a pipeline of kfgcp.toml in a fingerprint."""
     push = plan.desired.push
     return f"{push.upload.version} {push.upload.text_digest} {' '.join(sorted(push.tags))}".strip()
 
 
 def versions_text(entries: Sequence[RegisteredVersion]) -> str:
-    """Return the value of the entries of a pipeline in a fingerprint."""
+    """Return the text that stands for the entries of a pipeline in a fingerprint."""
     return "; ".join(f"{entry.ref} {' '.join(entry.tags)}".strip() for entry in entries)
 
 
 def live_text(live: Sequence[LiveSchedule]) -> str:
-    """Return the value of the schedules with one name on the service in a fingerprint."""
+    """Return the text that stands for the live schedules of one name in a fingerprint."""
     texts = [f"{item.ref} {_digest(item)}" for item in live]
     return "; ".join(sorted(texts))
 

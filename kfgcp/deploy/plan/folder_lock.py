@@ -14,12 +14,12 @@ from kfgcp import private
 from kfgcp.backends.locks import HeldLock, LockOwner, locked_error
 from kfgcp.store.database import convert_errors
 
-# The owner is about 300 characters.
+# The most bytes that are read of a lock. Its owner is JSON with about 300 characters.
 _MAX_BYTES = 10_000
 
 
 class FolderLock:
-    """Locks in a state folder. It is a `SupportsLock`.
+    """Keeps locks in a state folder, see `SupportsLock`.
 
     The system frees a lock when its process ends, also when it is killed.
 

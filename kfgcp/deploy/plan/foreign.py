@@ -1,4 +1,4 @@
-"""Tell people about schedules that look like those of a project, and are somebody else's. Pure."""
+"""Write notes about schedules that look like those of a project, but belong to others. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kfgcp.errors import UsageError
 
 
 def describe_live(live: LiveSchedule) -> str:
-    """Return which schedule it is: its name for people, its identity, and whether it is enabled."""
+    """Return a schedule for messages: its display name, its identity and its state."""
     state = "enabled" if live.enabled else "paused"
     return f"{live.display_name} ({live.ref}, {state})"
 
@@ -37,18 +37,18 @@ def foreign_notes(
     for schedule in live:
         if not schedule.name or not takes(schedule.name) or is_own(schedule, project):
             continue
-        what = describe_live(schedule)
+        description = describe_live(schedule)
         if is_marker_of(schedule.project, project):
             kind = "copy of the schedule" if schedule.name in own_names else "renamed schedule"
             notes.append(
-                f"{env} has a {kind} {schedule.name}: {what}. kfgcp does not change it, because it"
-                " has another display name."
+                f"{env} has a {kind} {schedule.name}: {description}. kfgcp does not change it,"
+                " because it has another display name."
             )
         elif schedule.name in names:
             notes.append(
                 f"{env} has a schedule {schedule.name} of the project"
-                f" '{schedule.project}' too: {what}. If it is an earlier name of this project,"
-                " delete it."
+                f" '{schedule.project}' too: {description}. If this project had that name earlier,"
+                " delete that schedule."
             )
     return notes
 

@@ -26,12 +26,14 @@ _NOTE: Final = "Images of schedules get no tag use-…"
 
 
 class ImageTagReader:
-    """The tags of schedules at the images of a project. A plan is possible without them.
+    """Reads the tags of schedules at the images of a project.
+
+    A plan is possible without these tags, so a failed request is a note and not an error.
 
     Args:
         registry: the registry of the images, None for a project without tags of images.
         images: the images of images.lock in this registry, without tags.
-        problem: why there are no tags, "" without a reason.
+        problem: why images get no tags, for a note. "" for no note.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class ImageTagReader:
 
     @property
     def notes(self) -> list[str]:
-        """A line that says why there are no tags, none without a reason."""
+        """Why images get no tags, as one line. Empty when there is no reason."""
         if not self._problem or not self._has_schedules:
             return []
         return [f"{_NOTE}: {self._problem}"]
@@ -91,7 +93,7 @@ class ImageTagReader:
             if (image, tag) in self._reads:
                 before = self._reads[image, tag].result()
             else:
-                # An image that images.lock does not have any more.
+                # images.lock does not have this image any more, so `start` did not read its tag.
                 before = self._read(registry, image, tag)
             move = move_of(tag, image, registry.address, before, digests.get(image))
             if move is not None:
@@ -99,16 +101,19 @@ class ImageTagReader:
         return () if self._problem else tuple(moves)
 
     def needed(self, moves: Sequence[ImageTagMove]) -> tuple[ImageTagMove, ...]:
-        """Return the moves for which a schedule is changed that has no other change.
+        """Return the moves that are a reason to change a schedule that has no other change.
 
-        Many registries cannot delete tags. There, each plan would show a removal again.
+        Many registries cannot delete tags. There, each plan would show the same removal again.
         """
         if self.registry is not None and self.registry.deletes_tags:
             return tuple(moves)
         return tuple(move for move in moves if move.after is not None)
 
     def _read(self, registry: ImageRegistry, image: str, tag: str) -> str | None:
-        """Return the digest of a tag, None after a problem. Then no further request is sent."""
+        """Return the digest of a tag, None without the tag or after a problem.
+
+        After a problem, no further request is sent.
+        """
         with self._lock:
             if not self._is_checked:
                 self._is_checked = True
@@ -126,13 +131,14 @@ class ImageTagReader:
 
 
 def open_image_tags(project: Project, env: Environment) -> ImageTagReader:
-    """Return the tags of schedules at the images of a project, before the first request.
+    """Return the reader of the tags at the images of a project. It has sent no request yet.
 
-    A stand-in pulls no image, so its schedules get tags only in a registry on this machine.
+    The stand-in of a service pulls no images, so its schedules set tags only in a registry on this
+    machine.
 
     Args:
         project: the project.
-        env: the environment of the schedules. It signs in to Artifact Registry.
+        env: the environment of the schedules. Its sign-in is used for Artifact Registry.
     """
     address = project.image_registry
     if address is None:

@@ -1,6 +1,6 @@
 """The tags `use-SCHEDULE-DIGEST` of images, see `use_tags`. Pure.
 
-An image has the tag in its own repository. So a schedule has one tag at each of its images.
+Each image has its own tags in the registry. So a schedule has its tag at each of its images.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from kfgcp.deploy.images.lock import Locked
 # A digest in a line has as many digits as in all other texts of kfgcp.
 _DIGEST_LENGTH: Final = len("sha256:") + 12
 
-# The rest of the name of an image after its registry. Other names have no form in a URL (the
-# distribution specification of the Open Container Initiative).
+# The name of an image after its registry. Other names cannot be part of a URL (the distribution
+# specification of the Open Container Initiative).
 _PATH: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+|/)[a-z0-9]+)*"
 _PINNED: Final = re.compile(rf"(?P<path>{_PATH})(?::[\w.-]+)?@(?P<digest>sha256:[0-9a-f]{{64}})")
 
@@ -84,7 +84,7 @@ def locked_images(locked: Mapping[str, Locked], registry: str) -> tuple[str, ...
     """Return the images of images.lock that are in a registry, without tags.
 
     Args:
-        locked: what images.lock knows of each image.
+        locked: the entries of images.lock, by the names of the images.
         registry: the image_registry of the project.
     """
     images: list[str] = []

@@ -1,4 +1,4 @@
-"""Compare a pipeline with the versions of it that a registry has. Pure."""
+"""Compare a pipeline with its versions in a registry. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DesiredPipeline:
 
 @dataclass(frozen=True, slots=True)
 class LivePipeline:
-    """What a registry has of a pipeline that is pushed.
+    """What a registry has of a pipeline that an environment must have.
 
     Attributes:
         entry: the entry with the version of the pipeline, None without one.

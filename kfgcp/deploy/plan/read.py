@@ -1,4 +1,4 @@
-"""Read from a registry what a plan compares, with several requests at the same time."""
+"""Read from the services what a plan compares, with several requests at the same time."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ READERS: Final = 16
 class ServiceReader:
     """Reads the services of an environment in threads. Use it in a `with` block.
 
-    A read starts at once, and its result is waited for later. So pipelines compile meanwhile.
+    A read starts at once, and its result is waited for later. Meanwhile, pipelines compile.
 
     Args:
         registry: the registry, None when the plan needs none.
-        schedules: the schedules of the service, None when it has none.
+        schedules: the schedules of the service, None when the service has none.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ServiceReader:
         registry = self._registry
         if registry is None:
             return {}
-        # A comparison reads a text when it has changed, so these run in threads too.
+        # A comparison reads the text of a changed pipeline, so comparisons run in threads too.
         readings: dict[str, Future[PipelineReading]] = {}
         for name, listing in self._entries.items():
             entries = listing.result()
@@ -115,11 +115,11 @@ class ServiceReader:
 
 @dataclass(frozen=True, slots=True)
 class PipelineReading:
-    """What a registry has of a name.
+    """What a registry has under the name of a pipeline.
 
     Attributes:
         entries: the versions, the newest first.
-        live: what it has of each push, in their order.
+        live: what the registry has of each push, in the order of the pushes.
     """
 
     entries: tuple[RegisteredVersion, ...] = ()

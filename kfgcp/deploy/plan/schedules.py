@@ -96,7 +96,7 @@ def plan_schedule(
         live: the schedules with its name on the service.
         move: what happens to its tag.
         step: the first step of `apply`, None when nothing has to change. A killed apply can leave a
-            schedule with the right properties that begins later.
+            schedule that has the right properties but a start time in the future.
         image_moves: what happens to its tag at images.
     """
     tag_lines = [] if move is None else [move.line]
@@ -113,12 +113,13 @@ def plan_schedule(
         lines.append(_arrow("paused", not current.enabled, desired.paused))
     if not lines and step is not None and len(live) == 1:
         lines.append("start time: later -> now")
-    # The marker does not cover the pause. `apply` pauses a schedule only when kfgcp.toml says so.
+    # The marker does not cover the pause. `apply` pauses a schedule only when kfgcp.toml says so,
+    # so any other pause is a change by hand.
     by_hand = was_changed_by_hand(current) or not (current.enabled or desired.paused)
     action = PlanAction.UPDATE
     is_busy = any(schedule.is_busy for schedule in live)
     if len(live) > 1 and (step is not None or is_busy):
-        # A replacement has two schedules for some seconds, so a change by hand cannot be told.
+        # A replacement has two schedules for some seconds, so nothing shows a change by hand.
         lines.append(f"schedules with this name: {len(live)} -> 1, of {_list_live(live)}")
     elif lines and by_hand:
         action = PlanAction.DRIFT
@@ -128,7 +129,7 @@ def plan_schedule(
 
 
 def missed_note(desired: DesiredSchedule, step: Step | None) -> str | None:
-    """Return how many runs `apply` starts itself, None when there are none.
+    """Return a note about the runs that `apply` starts itself, None when it starts none.
 
     The number changes with the time, so it is not a line of the change: a plan in a file would be
     out of date soon.
@@ -183,7 +184,7 @@ def plan_deletion(
 
 
 def with_entry(desired: DesiredSchedule, entry: RegisteredVersion) -> DesiredSchedule:
-    """Return a schedule of an entry that did not exist when the plan was made."""
+    """Return a schedule with an entry that did not exist when the plan was made."""
     request = desired.request
     registered = request.spec.registered
     if registered is None:
@@ -226,7 +227,7 @@ def _field_lines(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]
     names: list[str] = []
     for name in changed:
         if name in ADDRESSES:
-            # Without a new version, they are the only sign of what changes.
+            # Without a new version, these addresses are the only sign of what changes.
             is_shown = "version" not in changed
         else:
             is_shown = not (is_implied(name, before) and is_implied(name, after))

@@ -9,7 +9,7 @@ from typing import Final
 
 from kfgcp.errors import BackendError
 
-# A clock is also corrected in small steps.
+# A smaller step is an ordinary correction of the clock.
 TOLERANCE: Final = timedelta(seconds=5)
 
 
@@ -20,7 +20,7 @@ class SteadyClock:
 
     Args:
         now: returns the time of the machine.
-        passed: returns seconds that never jump.
+        passed: returns the seconds of a clock that never jumps.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class TagMove:
 def use_tag(schedule: str, project: str, place: str) -> str:
     """Return the tag of a schedule.
 
-    The name of a schedule can be longer than a tag. Then the tag has its beginning.
+    The name of a schedule can be longer than a tag. Then the tag has the beginning of the name.
 
     Args:
         schedule: the name of the schedule.

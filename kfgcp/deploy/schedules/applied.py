@@ -18,7 +18,7 @@ def was_changed_by_hand(live: LiveSchedule) -> bool:
     Neither service can pause a schedule and change its marker in one request, so the marker does
     not cover the pause. `enabled` is compared with kfgcp.toml.
 
-    A schedule without the marker is of somebody else, or of an earlier kfgcp. It does not count as
+    Somebody else or an earlier kfgcp made a schedule without the marker. It does not count as
     changed.
     """
     if not live.applied:

@@ -144,8 +144,8 @@ def run_backfill(
             active -= wait_for_one(active)
         with hold():
             # A tick or another backfill may have started the run since `existing_runs` was read.
-            now_existing = runs_by_due(runs.of(schedule), schedule.timetable)
-            run = now_existing.get(due_label(step.due))
+            current_runs = runs_by_due(runs.of(schedule), schedule.timetable)
+            run = current_runs.get(due_label(step.due))
             started = _start_or_continue(schedule, step.due, run, runs)
         done.append(started)
         if run is None or not run.state.final or is_interrupted(run):
@@ -208,7 +208,7 @@ def _refuse_unclear(
         raise UsageError(
             f"The due time {times[-1].isoformat()} is less than a minute ago, so the service may"
             " still start its run.",
-            hint=f"Give an earlier --to, or wait: {_whole_second(youngest)}",
+            hint=f"Wait a minute, or give an earlier --to: {_whole_second(youngest)}",
         )
     after = times[-1] + timedelta(seconds=1)
     unclear = runs_without_due(runs, schedule.timetable, times[0], after)
@@ -216,8 +216,8 @@ def _refuse_unclear(
         run = unclear[0]
         raise UsageError(
             f"The schedule '{schedule.name}' started {run.run_id} at {run.created_at}, long after"
-            " its last due time, so kfgcp cannot tell which due time has this run.",
-            hint="Choose --from and --to so that this time is outside of the range.",
+            " its last due time, so kfgcp cannot tell for which due time.",
+            hint="Choose --from and --to so that the time of this run is not between them.",
         )
 
 

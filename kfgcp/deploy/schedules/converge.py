@@ -25,10 +25,11 @@ from kfgcp.errors import BackendError, BadAnswer, Refused, UsageError
 from kfgcp.model import JsonValue
 
 MAX_STEPS: Final = 40
-"""The steps of one schedule. A replacement has four writes, and may begin again several times."""
+"""The most steps for one schedule. A replacement has four writes, and may begin again."""
 
 MAX_WAIT: Final = timedelta(minutes=3)
-"""The pauses of one schedule together. A schedule that is due all the time is changed anyway."""
+"""The longest time of all pauses for one schedule. Some schedules always have a due time near, so
+after this time a schedule is changed anyway."""
 
 MAX_REFUSALS: Final = 4
 """How often a write is tried that the service refuses for now, for example with 429."""
@@ -66,8 +67,9 @@ class Done:
         fired: the due times whose runs it started, with the ids of the runs.
         is_busy: whether a schedule that must be deleted is only disabled, because its active runs
             would end with it. A later call deletes it.
-        waiting: missed due times that have no run yet, because max_active of those that apply has
-            started are active. A disabled schedule stays until a later call has started them.
+        waiting: missed due times without a run, because max_active of the runs that apply has
+            started are active. The old schedule stays, disabled, until later calls have started
+            the runs of all its due times.
     """
 
     steps: tuple[Step, ...]
@@ -78,7 +80,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A kind of write that the service refuses for now. since: when it did so first."""
+    """A kind of write that the service refuses for now.
+
+    Attributes:
+        since: when the service first refused such a write.
+        error: the last error, with the name of the schedule.
+    """
 
     since: datetime
     error: Refused
@@ -86,10 +93,12 @@ class _Refusal:
 
 @dataclass(slots=True)
 class _Progress:
+    """What one call of `converge` has read and done so far."""
+
     live: dict[str, LiveSchedule]
     waited: timedelta = timedelta(0)
     is_prepared: bool = False
-    # The tries of a write after which the service was as before.
+    # How many writes in a row have failed and left the service as it was.
     failures: int = 0
     refusals: dict[StepKind, _Refusal] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -158,7 +167,7 @@ def converge(
             if _prepare_runs(service, desired, step, progress):
                 continue
             if _start_missed(service, desired, step, progress):
-                # That took time, so the step may have to wait now.
+                # Starting runs took time, so the step may have to wait now.
                 continue
             if progress.waiting:
                 return Done(tuple(progress.steps), tuple(progress.fired), waiting=progress.waiting)
@@ -220,7 +229,8 @@ def _check_refusals(progress: _Progress, until: datetime) -> None:
         until: the moment of the next try.
 
     Raises:
-        Refused: it does so for MAX_REFUSED or MAX_REFUSALS tries. The message names the schedule.
+        Refused: the service has refused for MAX_REFUSED, or MAX_REFUSALS times in a row. The
+            message names the schedule.
     """
     for refusal in progress.refusals.values():
         is_long = until - refusal.since >= MAX_REFUSED
@@ -257,8 +267,8 @@ def _check_counts(desired: DesiredSchedule | None, step: Step) -> None:
     if step.kind is StepKind.DISABLE and len(step.waiting) > desired.max_active:
         raise BackendError(
             f"{len(step.waiting)} due times of the schedule {name} wait for its active runs, and a"
-            f" change would start more than max_active = {desired.max_active} of them at once. It"
-            " was left as it is.",
+            f" change would start more than max_active = {desired.max_active} of them at once. The"
+            " schedule was left as it is.",
             hint="Repeat the command when the schedule has started them. Or pause it, and then"
             f" each apply starts at most {desired.max_active}: kfgcp schedule pause {name}",
         )
@@ -290,10 +300,13 @@ def _start_missed(
     step: Step,
     progress: _Progress,
 ) -> bool:
-    """Start the runs of the missed due times of a step, and return whether any was looked at.
+    """Start the runs of the missed due times of a step, the earliest first.
 
-    The earliest come first. At most max_active of them are active at the same time, also when
-    earlier calls have started some. The others are in `progress.waiting` afterwards.
+    At most max_active of these runs are active at the same time, together with those that earlier
+    calls have started. The due times that are left are in `progress.waiting` afterwards.
+
+    Returns:
+        Whether a due time has got a run, or was seen to have one.
     """
     if desired is None:
         return False

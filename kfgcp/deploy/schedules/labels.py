@@ -52,7 +52,7 @@ def runs_by_due(runs: Iterable[Run], timetable: Timetable | None = None) -> dict
     """Return the runs of a schedule by the labels of their due times.
 
     Vertex AI cannot put the due time into a label of the jobs that a schedule starts. With a
-    timetable, such a run has the last due time before its creation.
+    timetable, such a run belongs to the last due time before its creation.
 
     Args:
         runs: the runs.
@@ -93,7 +93,7 @@ def _last_due(run: Run, timetable: Timetable) -> datetime | None:
     """Return the last due time before the creation of a run without a label for it.
 
     None for a run that no schedule of the service has started. Only the jobs that a schedule starts
-    have the marker of what `apply` wrote. A clone of such a job loses it when it is read.
+    have the marker of what `apply` wrote: kfgcp removes it when it reads a clone of such a job.
     """
     if DUE in run.labels or APPLIED_MARKER not in run.labels or run.created_at is None:
         return None

@@ -132,8 +132,8 @@ def _is_declared(
 ) -> bool:
     """Return whether kfgcp.toml has a schedule of a service.
 
-    Two environments can be the same place of the same service. Then the schedule of one of them is
-    not one that is missing in the other.
+    Two environments can be the same place of the same service. Then both list the same schedule,
+    and kfgcp.toml declares it for only one of them.
     """
     name = deployed.name
     if name in project.invalid_schedules:
@@ -145,8 +145,8 @@ def _is_declared(
         return True
     if env not in read:
         read[env] = _read_service(services, env)
-    there = (read[env] or {}).get(name)
-    return there is not None and there.ref == deployed.ref
+    same_name = (read[env] or {}).get(name)
+    return same_name is not None and same_name.ref == deployed.ref
 
 
 def _describe(

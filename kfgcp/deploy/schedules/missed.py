@@ -1,4 +1,8 @@
-"""Tell which due times have no run and get one from `apply`, not from a schedule. Pure."""
+"""Tell which due times have no run and get one from `apply`, not from a schedule. Pure.
+
+A schedule *owes* a due time when it was enabled at that time and has not started the run, for
+example because `max_active` of its runs were active.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +137,7 @@ def find_queue(live: LiveSchedule, now: datetime) -> tuple[datetime, ...]:
 
 
 def owes(old: LiveSchedule, current: LiveSchedule, others: Sequence[LiveSchedule]) -> bool:
-    """Return whether a recurring run has not started all due times before its successor."""
+    """Return whether a recurring run owes a due time before the start of its successor."""
     until = _succession(current, others, old)
     return bool(_owed_to_server(old, until, catch_up=False))
 
@@ -152,16 +156,16 @@ def _succession(
 def _later_ones(
     current: LiveSchedule, others: Sequence[LiveSchedule], old: LiveSchedule
 ) -> list[LiveSchedule]:
-    """Return the schedules that were created after another one."""
+    """Return the schedules that were created after an old one."""
     order = (old.created_at, old.ref)
     return [item for item in [current] + list(others) if (item.created_at, item.ref) > order]
 
 
 def _owed_to_server(old: LiveSchedule, until: datetime, *, catch_up: bool) -> tuple[datetime, ...]:
-    """Return the due times that a recurring run has not started, although it was enabled.
+    """Return the due times that a recurring run owes up to a time, which is `until`.
 
-    The next one starts those after its start time itself. With other due times, its start time is
-    not before these.
+    That is the start time of the next recurring run, which starts the due times after it. When the
+    timetable changes, the start time of the next one is not before the due times that are owed.
     """
     if old.timetable is None or old.last_due is None:
         return ()

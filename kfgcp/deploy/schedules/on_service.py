@@ -238,17 +238,18 @@ class ServiceSchedules:
         if name in ours:
             return ours[name]
         names = sorted(ours)
-        known = f"It has: {', '.join(names)}." if names else "It has none."
+        listing = f"Its schedules: {', '.join(names)}." if names else "It has none."
         raise UsageError(
             f"The environment '{env}' has no schedule '{name}' of this project.",
-            hint=f"{did_you_mean(name, names)}{known} To create it: kfgcp apply --env {env}",
+            hint=f"{did_you_mean(name, names)}{listing} To create '{name}', declare it in"
+            f" kfgcp.toml, then: {apply_command(env, [])}",
         )
 
     def _find_one(self, service: SupportsSchedules, name: str, env: str) -> LiveSchedule:
         live = self._find(service, name, env)
         enabled = [schedule for schedule in live if schedule.enabled]
         if len(enabled) == 1:
-            # The others only wait for a later apply.
+            # The others are disabled, and a later apply deletes them.
             return enabled[0]
         if len(live) > 1:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Tell whose a schedule on a service is. Pure."""
+"""Tell which project a schedule on a service belongs to. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def is_marker_of(marker: str, project: str) -> bool:
 def is_own(live: LiveSchedule, project: str) -> bool:
     """Return whether a schedule is one that `apply` wrote for a project.
 
-    A copy that somebody made on the service has the markers of the first one too. `apply` gives a
-    schedule its own name as the display name, and a copy has another one.
+    A copy that somebody made on the service has the markers of the original too. `apply` writes the
+    name of a schedule as its display name, and a copy has another display name.
 
     Args:
         live: the schedule.

@@ -1,4 +1,4 @@
-"""How people see the properties of a schedule. Pure.
+"""Show the properties of a schedule to people. Pure.
 
 `SupportsSchedules.fields_of` has all properties of a service. Some of them only follow from others.
 """
@@ -14,7 +14,8 @@ from kfgcp.model import JsonValue
 from kfgcp.spec.schedule_time import PLACEHOLDER
 
 ADDRESSES: Final = ("template", "entry", "text")
-"""Properties that change with the version. They are addresses and digests, which say less."""
+"""Properties that change with the version. They are addresses and digests, which tell people less
+than the version."""
 
 _PREFIX: Final = "sha256:"
 
@@ -23,7 +24,7 @@ _MAX_VALUE: Final = 80
 
 
 def is_implied(name: str, fields: Mapping[str, JsonValue]) -> bool:
-    """Return whether a property says nothing that another one does not say.
+    """Return whether a property only repeats what other properties say.
 
     Args:
         name: the name of the property.
@@ -51,8 +52,8 @@ def property_lines(
     Args:
         name: the name of the schedule.
         fields: its properties.
-        catch_up: the key of kfgcp.toml, None when it does not have the schedule. Vertex AI has no
-            property for it: kfgcp names it when it resumes a schedule.
+        catch_up: the key of kfgcp.toml, None when kfgcp.toml does not have the schedule. Vertex AI
+            has no property for it: kfgcp sends the key when it resumes a schedule.
 
     Example:
         >>> property_lines("daily", {"cron": "0 6 * * *", "name": "daily"}, catch_up=True)

@@ -24,15 +24,15 @@ from kfgcp.model import Run
 # The most due times that `next` computes.
 MAX_NEXT: Final = 1000
 
-# How long a backfill waits between two looks at its active runs.
+# The seconds between two looks of a backfill at its active runs.
 _POLL_SECONDS: Final = 1.0
 
 
 class AllRuns(Runs, Protocol):
-    """Starts runs for due times and others."""
+    """Starts and lists the runs of schedules: those of due times, and those that users start."""
 
     def unclear(self, schedule: ProjectSchedule) -> list[Run]:
-        """Return the runs of which a service does not tell whether the schedule started them."""
+        """Return the runs that may belong to the schedule, but may also belong to another one."""
 
     def start_now(self, schedule: ProjectSchedule, now: datetime, version: str) -> str:
         """Start a run that is not for a due time, and return its id.
@@ -51,7 +51,7 @@ class Schedules:
     Args:
         project: returns the configuration.
         runs: starts and lists the runs of schedules.
-        ended: returns which of some runs have ended, by their ids.
+        ended: takes the ids of runs, and returns the ids of those that have ended.
         services: how to reach the services of the environments.
         now: returns the current time, with a zone.
         sleep: waits for a number of seconds.
@@ -174,7 +174,7 @@ class Schedules:
         return self._runs.start_now(schedule, self._now(), version)
 
     def next(self, name: str, count: int = 5) -> builtins.list[datetime]:
-        """Return the next due times of a schedule, in its time zone. A pause changes nothing.
+        """Return the next due times of a schedule, in its time zone, also when it is paused.
 
         Args:
             name: the name of the schedule.

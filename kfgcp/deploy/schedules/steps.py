@@ -72,7 +72,7 @@ class Step:
         enabled: whether the new schedule starts runs, for CREATE.
         starts_at: the start time of the new schedule, for CREATE; None for now.
         missed: due times whose runs must be started before the step, the earliest first.
-        waiting: due times without a run that make `missed` of a later step, the earliest first.
+        waiting: due times without a run that will be `missed` of a later step, the earliest first.
             For DISABLE, the service itself starts their runs while the schedule stays enabled.
         until: the end of the pause, for WAIT.
     """
@@ -227,10 +227,10 @@ def _update(
         all_live = list(others) + [current]
         return _begin_replacement(desired, all_live, facts, now, may_wait=may_wait)
     # A paused schedule that catches up must have no due time between `now` and the update.
-    counts = current.enabled or (desired.catch_up and not desired.paused)
+    needs_quiet = current.enabled or (desired.catch_up and not desired.paused)
     wait = None
     if may_wait:
-        affected = replace(current, enabled=counts)
+        affected = replace(current, enabled=needs_quiet)
         wait = _wait_for_quiet([affected], desired.timetable, timedelta(0), now)
     return wait or Step(StepKind.UPDATE, live=current, fields=changed, missed=missed)
 
@@ -328,10 +328,10 @@ def _finish(
         missed = find_missed(desired, current, others, other, facts)
         if not other.is_busy:
             return Step(StepKind.DELETE, live=other, missed=missed)
-        # A later apply deletes it. It is disabled, so it starts no run until then. The next ones
-        # stay too: their start times tell which due times this one owes.
-        left = tuple(due for due in missed if due not in started)
-        return Step(StepKind.START, live=other, missed=left) if left else None
+        # A later apply deletes it. It is disabled, so it starts no run until then. The schedules
+        # after it stay too: their start times tell which due times this one owes.
+        unstarted = tuple(due for due in missed if due not in started)
+        return Step(StepKind.START, live=other, missed=unstarted) if unstarted else None
     return None
 
 
@@ -339,11 +339,13 @@ def _handled_until(others: Sequence[LiveSchedule]) -> datetime | None:
     """Return the time after which disabled schedules have started no due times.
 
     It is the due time of their last run. They owe the due times after it, for example because
-    max_active of their runs were active. Without runs, it is when the last one was disabled.
+    max_active of their runs were active. Without runs, it is the time at which the last of these
+    schedules was disabled.
     """
     last_dues = [other.last_due for other in others if other.last_due is not None]
     if last_dues:
-        # What an older schedule owes ends where the next one begins, and `apply` starts it.
+        # An older schedule owes only due times before the start of the next one. `apply` starts
+        # their runs.
         return max(last_dues + [other.starts_at for other in others[1:]])
     disabled_times = [other.disabled_at for other in others if other.disabled_at is not None]
     return max(disabled_times, default=None)
@@ -354,8 +356,8 @@ def _must_start_earlier_or_later(
 ) -> bool:
     """Return whether an unused replacement must be created again with another start time.
 
-    The other schedules are disabled. They may have started due times after its start time, when the
-    request that disabled them took long. Or they owe due times before it.
+    The other schedules are disabled. They may have started due times after the start time of the
+    replacement, when the request that disabled them took long. Or they owe due times before it.
     """
     until = _handled_until(others)
     if until is None:
@@ -363,9 +365,9 @@ def _must_start_earlier_or_later(
     if until > current.starts_at:
         return True
     last = [other for other in others if other.last_due == until]
-    # With other due times, `apply` starts the runs of those that the last one owes, see `missed`.
-    is_same = any(other.timetable == desired.timetable for other in last)
-    return is_same and bool(desired.timetable.between(until, current.starts_at, 1))
+    # With another timetable, `apply` starts the due times that the last one owes, see `missed`.
+    has_same_times = any(other.timetable == desired.timetable for other in last)
+    return has_same_times and bool(desired.timetable.between(until, current.starts_at, 1))
 
 
 def _wait_for_report(
@@ -373,8 +375,8 @@ def _wait_for_report(
 ) -> Step | None:
     """Return a pause until the server has recorded the last run of a schedule that owes due times.
 
-    A run can end in the moment before the schedule is disabled. Then the controller starts a due
-    time that waited, and the server has this run some seconds later.
+    A run can end in the moment before the schedule is disabled. Then the controller starts the run
+    of a due time that waited, and the server lists this run some seconds later.
     """
     owing = [other for other in others if owes(other, current, others)]
     end = max((other.updated_at + LAG for other in owing if not other.enabled), default=now)
@@ -382,10 +384,10 @@ def _wait_for_report(
 
 
 def _starts_late(live: LiveSchedule, now: datetime) -> bool:
-    """Return whether the start time is one of a schedule that was created to be paused.
+    """Return whether a schedule has the late start time of one that was created to be paused.
 
-    The process that created it may have been killed before the pause. A start time at the creation
-    is in the future only for a clock of this machine that is behind.
+    The process that created it may have been killed before the pause. Other schedules start at
+    their creation, which is in the future only when the clock of this machine is behind.
     """
     return live.starts_at > max(now, live.created_at + PAUSED_LEAD / 2)
 
@@ -398,7 +400,7 @@ def _wait_for_quiet(
     Args:
         live: the schedules that are about to change.
         timetable: when the new schedule starts runs.
-        lead: how long after now no due time may be, beside MARGIN.
+        lead: the time after now in which no due time may be. MARGIN is added to it.
         now: the time.
     """
     enabled = [schedule for schedule in live if schedule.enabled]

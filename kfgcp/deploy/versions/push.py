@@ -223,8 +223,8 @@ def find_entry(
         entries: the entries of the pipeline, the newest first.
 
     Returns:
-        The entry, None without one, and whether the registry has its text. An upload writes a text
-        again that is missing or was changed.
+        The entry, None without one, and whether the registry has its text. When a text is missing
+        or was changed, an upload writes it again.
     """
     upload = push.upload
     same_version = [entry for entry in entries if entry.has_version(upload.version)]

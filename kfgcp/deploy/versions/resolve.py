@@ -148,13 +148,13 @@ def _find_tag(
         if name.value in entry.tags:
             return entry
     tags = sorted({tag for entry in entries for tag in entry.tags})
-    known = f"Its tags: {', '.join(tags)}." if tags else "It has no tags."
+    listing = f"Its tags: {', '.join(tags)}." if tags else "It has no tags."
     suggestion = did_you_mean(name.value, tags)
     if looks_like_digits(name.value):
         suggestion = f"For a version, write {name.pipeline}@sha256:{name.value}. "
     raise UsageError(
         f"{name.pipeline} has no tag {name.value!r} in {registry.registry}.",
-        hint=f"{suggestion}{known} All versions: {_list_command(env, name.pipeline)}",
+        hint=f"{suggestion}{listing} All versions: {_list_command(env, name.pipeline)}",
     )
 
 

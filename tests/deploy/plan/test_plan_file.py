@@ -150,7 +150,7 @@ def test_a_schedule_that_is_not_deployed_cannot_be_destroyed(project: Path, kfgc
     assert refused.err.splitlines() == [
         "error: The environment 'dev' has no schedule 'daily' of this project, so there is nothing"
         " to delete.",
-        "hint: It has none.",
+        "hint: 'dev' has no schedules of this project.",
     ]
     pipeline = kfgcp("destroy", "churn", "--env", "dev", "--yes")
     assert pipeline.err.startswith("error: 'churn' is a pipeline, and only schedules are deleted.")
@@ -171,7 +171,7 @@ def test_show_names_the_plan_when_the_schedule_was_changed_by_hand(
 
     assert kfgcp("plan", "--env", "dev", "--exit-code").code == 0
     assert "sets it back" not in shown.err
-    assert "What differs: kfgcp plan daily --env dev" in shown.err
+    assert "To see what differs: kfgcp plan daily --env dev" in shown.err
 
 
 def test_list_shows_an_interval_as_it_was_written(project: Path, kfgcp: Command) -> None:

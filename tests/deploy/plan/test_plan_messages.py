@@ -258,7 +258,7 @@ def test_a_plan_that_was_applied_says_so(services: Services, kfgcp: Command, env
     assert lines(again.err) == [
         f"error: The plan is out of date: {env} is already as kfgcp.toml says, so the plan was"
         " applied before, or somebody else made its changes. Nothing was written.",
-        f"hint: See it: kfgcp plan --env {env}",
+        f"hint: Check the environment: kfgcp plan --env {env}",
     ]
 
 
@@ -315,11 +315,11 @@ def test_destroy_lists_the_schedules_of_the_service(services: Services, kfgcp: C
     assert lines(unknown.err) == [
         "error: The environment 'dev' has no schedule 'dayly' of this project, so there is nothing"
         " to delete.",
-        "hint: Did you mean 'daily'? Its schedules: daily.",
+        "hint: Did you mean 'daily'? Schedules in 'dev': daily.",
     ]
     assert lines(pipeline.err) == [
         "error: 'churn' is a pipeline, and only schedules are deleted.",
-        "hint: Its schedules: daily.",
+        "hint: Schedules in 'dev': daily.",
     ]
     assert lines(elsewhere.err)[1] == "hint: Name this environment: --env gke"
 

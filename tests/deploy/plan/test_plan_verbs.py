@@ -86,7 +86,7 @@ def test_a_plan_in_a_file_is_applied_once(stand_in: StandIn, kfgcp: Command, hom
     assert again.code == 4
     error, hint = again.err.splitlines()
     assert error.startswith("error: The plan is out of date: dev is already as kfgcp.toml says")
-    assert hint == "hint: See it: kfgcp plan --env dev"
+    assert hint == "hint: Check the environment: kfgcp plan --env dev"
     assert count_writes(stand_in, requests) == 0
 
 

@@ -289,7 +289,7 @@ def test_a_run_by_hand_is_not_the_run_of_a_due_time(daily: ProjectSchedule) -> N
 def test_a_range_with_a_late_run_is_refused(daily: ProjectSchedule) -> None:
     late = _started_by_service("2026-03-02T07:30:00Z")
 
-    with pytest.raises(UsageError, match="cannot tell which due time has this run"):
+    with pytest.raises(UsageError, match="cannot tell for which due time"):
         plan_backfill(daily, START, END, [late], NOW, is_deployed=True)
     before = plan_backfill(daily, START, END.replace(day=2), [late], NOW, is_deployed=True)
     assert [step.due.day for step in before] == [1]

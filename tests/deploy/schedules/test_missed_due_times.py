@@ -296,7 +296,7 @@ def test_a_change_that_would_start_too_many_waiting_due_times_writes_nothing() -
     assert service.writes == writes
     assert refused.value.message == (
         "2 due times of the schedule churn-daily wait for its active runs, and a change would"
-        " start more than max_active = 1 of them at once. It was left as it is."
+        " start more than max_active = 1 of them at once. The schedule was left as it is."
     )
     assert refused.value.hint == (
         "Repeat the command when the schedule has started them. Or pause it, and then each apply"
