@@ -204,8 +204,10 @@ class Writer:
             self._step(ResourceKind.SCHEDULE, plan.name, text, run_id=run_id)
         if done.waiting and desired is not None:
             command = apply_command(self.env, [plan.name])
+            count = len(done.waiting)
+            missed = "1 missed due time waits" if count == 1 else f"{count} missed due times wait"
             text = (
-                f"{len(done.waiting)} missed due times since {done.waiting[0].isoformat()} wait,"
+                f"{missed} since {done.waiting[0].isoformat()},"
                 f" because max_active is {desired.max_active}. When the active runs have ended,"
                 f" start the next ones: {command}"
             )

@@ -465,7 +465,7 @@ def test_missed_due_times_that_wait_are_reported_and_do_not_prevent_a_pause(fold
     paused = workspace.schedules.pause("daily")
 
     assert [step.text for step in steps if step.kind == "schedule"][-2:] == [
-        "2 missed due times since 2026-01-01T02:00:00+00:00 wait, because max_active is 1. When"
+        "2 missed due times wait since 2026-01-01T02:00:00+00:00, because max_active is 1. When"
         " the active runs have ended, start the next ones: kfgcp apply daily --env dev",
         f"tag {TAG}: {_moved(workspace)}",
     ]
