@@ -199,8 +199,10 @@ class Planner:
     def _belongs_here(self, name: str) -> bool:
         """Return whether kfgcp.toml has a schedule for this service, or may have one."""
         project = self._project
-        if name in project.invalid_schedules:
-            return True
+        invalid = project.invalid_schedules.get(name)
+        if invalid is not None:
+            # A table with a mistake is no reason to delete its schedule, but `destroy` is asked to.
+            return not self._destroys or not invalid.may_belong_to(self.selection.env.name)
         if name not in project.schedules:
             return False
         other = project.schedules[name].env

@@ -98,7 +98,13 @@ class Versions:
             workspace.versions.get("churn@stable", env="dev").version
         """
         parsed = parse_version_name(name)
-        return self._find(open_registry(self._workspace, env), parsed, env)
+        registry = open_registry(self._workspace, env)
+        entry = self._find(registry, parsed, env)
+        if not entry.version:
+            # Another client pushed it.
+            return entry
+        # A list of a registry has only the first digits of a version.
+        return registry.read(entry)[0]
 
     def diff(self, before: str, after: str, env: str | None = None) -> Diff:
         """Return what differs between two versions.
@@ -160,7 +166,8 @@ class Versions:
             The file.
 
         Raises:
-            UsageError: the registry does not have the version.
+            UsageError: the registry does not have the version, or the name of the file does not end
+                in `.yaml` or `.yml`.
             StateError: the file cannot be written.
 
         Example::
@@ -168,6 +175,11 @@ class Versions:
             workspace.versions.download("churn@v1", "churn.yaml", env="dev")
         """
         parsed = parse_version_name(name)
+        if output is not None and Path(output).suffix not in (".yaml", ".yml"):
+            raise UsageError(
+                f"{output} must end in .yaml, because the text of a version is YAML.",
+                hint=f"Write it to: -o {Path(output).with_suffix('.yaml')}",
+            )
         registry = open_registry(self._workspace, env)
         entry = self._find(registry, parsed, env)
         text = registry.read_text(entry)

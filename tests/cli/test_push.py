@@ -110,6 +110,21 @@ def test_a_tag_moves_and_a_version_is_downloaded(kfgcp: Command, home: Path, ver
     assert compiled["version"] == version
 
 
+def test_a_download_never_replaces_the_source_of_a_pipeline(
+    kfgcp: Command, home: Path, version: str
+) -> None:
+    source = (home / "p.py").read_text()
+
+    refused = kfgcp("version", "download", "sums@v1", "-o", "p.py")
+
+    assert refused.code == 2
+    assert refused.err.splitlines() == [
+        "error: p.py must end in .yaml, because the text of a version is YAML.",
+        "hint: Write it to: -o p.yaml",
+    ]
+    assert (home / "p.py").read_text() == source
+
+
 def test_an_edit_does_not_take_the_tag_of_a_release(
     kfgcp: Command, home: Path, version: str
 ) -> None:

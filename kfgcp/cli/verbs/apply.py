@@ -26,8 +26,9 @@ def command(
     """Bring an environment to what kfgcp.toml declares.
 
     FILE is a plan that `kfgcp plan --out FILE` wrote. It is applied when neither the project nor
-    the services have changed since. Without FILE, a new plan is made and shown first. NAME is a
-    pipeline or a schedule, as in `kfgcp plan`.
+    the services have changed since, and without a question. Without FILE, a new plan is made, and
+    shown before the question. With --yes, only the steps are shown. NAME is a pipeline or a
+    schedule, as in `kfgcp plan`.
 
     Pipelines are pushed first. Then each schedule is created, updated or deleted. At any moment, at
     most one schedule of a name starts runs, and no due time is lost. When a change fails, the
@@ -53,7 +54,10 @@ def command(
         )
     plan = workspace.plan(*names, env=env)
     print_plan(plan)
-    if not plan.changes or not output.confirm(f"Apply to {plan.env}?"):
+    if not plan.changes:
+        return
+    if not output.confirm(f"Apply to {plan.env}?"):
+        output.note("Nothing was written.")
         return
     print_result(plan.apply(print_step), as_json)
 
@@ -91,14 +95,21 @@ def print_step(step: ApplyStep) -> None:
     click.echo(click.style(text, fg="red" if step.failed else None), err=True, color=output.color())
 
 
-def print_result(applied: Applied, as_json: bool) -> None:
-    """Print how many changes were made, or everything as JSON."""
+def print_result(applied: Applied, as_json: bool, *, without_changes: str = "") -> None:
+    """Print how many changes were made, or everything as JSON.
+
+    Args:
+        applied: what was done.
+        as_json: whether to print JSON.
+        without_changes: what to print instead when nothing was changed.
+    """
     if as_json:
         output.print_json(applied.to_dict())
         return
     count = len(applied.changes)
     if not count:
-        click.echo(output.plain(f"No changes: {applied.env} is as kfgcp.toml says."))
+        text = without_changes or f"No changes: {applied.env} is as kfgcp.toml says."
+        click.echo(output.plain(text))
         return
     noun = "change" if count == 1 else "changes"
     click.echo(output.plain(f"{count} {noun} in {applied.env}"))

@@ -30,14 +30,17 @@ def command(
     if as_json and not yes:
         raise UsageError("With --json, kfgcp cannot ask before it deletes.", hint="Add --yes.")
     plan = workspace.plan_to_destroy(*names, env=env)
+    nothing = f"{plan.env} has no schedules of this project."
     if yes:
         output.print_notes(plan.notes)
-        print_result(plan.apply(print_step), as_json)
+        print_result(plan.apply(print_step), as_json, without_changes=nothing)
         return
     if not plan.changes:
         output.print_notes(plan.notes)
-        click.echo(output.plain(f"{plan.env} has no schedules of this project."))
+        click.echo(output.plain(nothing))
         return
     print_plan(plan)
-    if output.confirm(f"Delete them from {plan.env}?"):
-        print_result(plan.apply(print_step), as_json)
+    if not output.confirm(f"Delete them from {plan.env}?"):
+        output.note("Nothing was deleted.")
+        return
+    print_result(plan.apply(print_step), as_json)

@@ -99,7 +99,9 @@ def _due_cell(info: ScheduleInfo) -> str:
 def _live_cell(info: ScheduleInfo) -> str:
     """Return what the service has of a schedule."""
     parts: list[str] = [info.live.value]
-    if info.schedule is None:
+    if info.has_invalid_table:
+        parts.append("its table is not valid")
+    elif info.schedule is None:
         parts.append("not in kfgcp.toml")
     if info.deployed is not None and info.deployed.changed_by_hand:
         parts.append("changed by hand")

@@ -119,9 +119,9 @@ def _is_plan(file: Path) -> bool:
 
 def _not_a_plan(file: Path) -> UsageError:
     return UsageError(
-        f"{file} is not a plan of kfgcp.", hint="Make a plan in another file: kfgcp plan --out FILE"
+        f"{file} is not a plan of kfgcp.", hint="Make a plan in another file: kfgcp plan --env ENV --out FILE"
     )
 
 
 def _make_hint(file: Path) -> str:
-    return f"Make a new plan: kfgcp plan --out {file_argument(file)}"
+    return f"Make a new plan: kfgcp plan --env ENV --out {file_argument(file)}"

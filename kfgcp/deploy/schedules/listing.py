@@ -34,11 +34,13 @@ class ScheduleInfo:
     Attributes:
         name: its name.
         env: the name of its environment.
-        schedule: its table in kfgcp.toml, None when only the service has the schedule.
+        schedule: its table in kfgcp.toml, None when only the service has the schedule, or when the
+            table is not valid.
         next_due: its next due time, None when it is paused.
         live: what the service has. On this machine, `kfgcp schedule tick` starts the runs.
         deployed: the schedule on the service. None when the service does not have it or cannot be
             read, or on this machine.
+        has_invalid_table: whether kfgcp.toml has a table of this name that is not valid.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ScheduleInfo:
     next_due: datetime | None
     live: LiveState
     deployed: DeployedSchedule | None = None
+    has_invalid_table: bool = False
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the schedule as JSON, in the form that `kfgcp schedule list --json` prints."""
@@ -54,7 +57,7 @@ class ScheduleInfo:
         for key in ("pipeline", "cron", "every_seconds", "time_zone", "paused"):
             data[key] = getattr(self.schedule, key, None)
         data["next_due"] = None if self.next_due is None else self.next_due.isoformat()
-        data["declared"] = self.schedule is not None
+        data["declared"] = self.schedule is not None or self.has_invalid_table
         data["live"] = self.live.value
         data["deployed"] = None if self.deployed is None else self.deployed.to_dict()
         return data
@@ -95,7 +98,7 @@ def list_schedules(
     for of_env in deployed.values():
         on_services += (of_env or {}).values()
     infos += [
-        _describe_undeclared(schedule)
+        _describe_undeclared(project, schedule)
         for schedule in on_services
         if not _is_declared(project, schedule, services, deployed)
     ]
@@ -136,8 +139,6 @@ def _is_declared(
     and kfgcp.toml declares it for only one of them.
     """
     name = deployed.name
-    if name in project.invalid_schedules:
-        return True
     if name not in project.schedules:
         return False
     env = project.schedules[name].env
@@ -167,9 +168,16 @@ def _describe(
     return ScheduleInfo(schedule.name, schedule.env, schedule, next_due, live, deployed)
 
 
-def _describe_undeclared(deployed: DeployedSchedule) -> ScheduleInfo:
-    live = _live_state(deployed)
-    return ScheduleInfo(deployed.name, deployed.env, None, deployed.next_due, live, deployed)
+def _describe_undeclared(project: Project, deployed: DeployedSchedule) -> ScheduleInfo:
+    return ScheduleInfo(
+        name=deployed.name,
+        env=deployed.env,
+        schedule=None,
+        next_due=deployed.next_due,
+        live=_live_state(deployed),
+        deployed=deployed,
+        has_invalid_table=deployed.name in project.invalid_schedules,
+    )
 
 
 def _live_state(deployed: DeployedSchedule) -> LiveState:

@@ -114,7 +114,7 @@ def test_a_damaged_file_is_one_line(home: Path, kfgcp: Command, content: str) ->
     assert refused.code == 2
     assert refused.err.splitlines() == [
         "error: deep.plan is not a plan of kfgcp.",
-        "hint: Make a plan in another file: kfgcp plan --out FILE",
+        "hint: Make a plan in another file: kfgcp plan --env ENV --out FILE",
     ]
 
 

@@ -337,3 +337,21 @@ def test_a_plan_in_a_file_takes_no_names(
         "error: my.plan is a file with a plan, which is applied as a whole.",
         "hint: Leave out the other arguments: kfgcp apply my.plan",
     ]
+
+
+@pytest.mark.parametrize("env", ["dev", "gke"])
+def test_a_schedule_whose_table_is_not_valid_is_listed_and_destroyed(
+    services: Services, kfgcp: Command, env: str
+) -> None:
+    name = {"dev": "daily", "gke": "nightly"}[env]
+    assert kfgcp("apply", "--env", env, "--yes").code == 0
+    services.write_tables((CHURN + DAILY + NIGHTLY).replace("0 6 * * *", "0 6 * *"))
+
+    listed = kfgcp("schedule", "list", "--env", env)
+    destroyed = kfgcp("destroy", name, "--env", env, "--yes")
+    again = kfgcp("destroy", "--env", env, "--yes")
+
+    [row] = [line for line in listed.out.splitlines() if line.startswith(name)]
+    assert "enabled, its table is not valid" in row
+    assert (destroyed.code, destroyed.out) == (0, f"1 change in {env}\n"), destroyed.err
+    assert (again.code, again.out) == (0, f"{env} has no schedules of this project.\n")

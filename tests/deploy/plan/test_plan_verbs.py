@@ -103,7 +103,7 @@ def test_a_plan_in_a_file_is_refused_after_an_edit(
     assert count_writes(stand_in) == 0
 
 
-OTHER_FILE = "Make a plan in another file: kfgcp plan --out FILE"
+OTHER_FILE = "Make a plan in another file: kfgcp plan --env ENV --out FILE"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ OTHER_FILE = "Make a plan in another file: kfgcp plan --out FILE"
         ("", OTHER_FILE),
         ("[]", OTHER_FILE),
         ('{"format": 1, "names": 1}', OTHER_FILE),
-        ('{"format": 2}', "Make a new plan: kfgcp plan --out dev.plan"),
+        ('{"format": 2}', "Make a new plan: kfgcp plan --env ENV --out dev.plan"),
     ],
 )
 def test_a_file_that_is_not_a_plan_is_one_line(
