@@ -81,6 +81,18 @@ def test_a_pushed_pipeline_is_in_the_registry(
     assert workspace.versions.list(env=registry.env) == [entry]
 
 
+def test_a_version_has_all_digits_that_the_registry_keeps(
+    workspace: Workspace, registry: Registry, first: Path, request: pytest.FixtureRequest
+) -> None:
+    pushed = workspace.push(str(first), registry.env, ["v1"])
+
+    entry = workspace.versions.get("greet@v1", registry.env)
+
+    is_kubeflow = request.node.callspec.params["registry"] == "kubeflow"
+    digits = 32 if is_kubeflow else 64
+    assert entry.version.removeprefix("sha256:") == pushed.version.removeprefix("sha256:")[:digits]
+
+
 def test_the_same_content_makes_no_write(
     workspace: Workspace, registry: Registry, first: Path
 ) -> None:
