@@ -227,7 +227,8 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            f"{file} is not valid TOML: {error}.", hint="See README.md for an example."
+            f"{file} is not valid TOML: {error}.",
+            hint="Correct this line. A table or key may be in the file once.",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}.") from None

@@ -119,7 +119,8 @@ def _is_plan(file: Path) -> bool:
 
 def _not_a_plan(file: Path) -> UsageError:
     return UsageError(
-        f"{file} is not a plan of kfgcp.", hint="Make a plan in another file: kfgcp plan --env ENV --out FILE"
+        f"{file} is not a plan of kfgcp.",
+        hint="Make a plan in another file: kfgcp plan --env ENV --out FILE",
     )
 
 

@@ -135,7 +135,7 @@ def check_tag(tag: str) -> None:
         if tag.startswith(prefix):
             raise UsageError(
                 f"The tag {tag!r} is reserved: kfgcp uses tags with {prefix}.",
-                hint="Choose another tag, such as v1 or stable.",
+                hint="Choose another tag, such as main or stable.",
             )
     digits = tag.removeprefix("sha256").removeprefix(":")
     if looks_like_digits(digits) or tag.startswith("sha256"):
