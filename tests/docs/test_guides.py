@@ -66,7 +66,11 @@ MADE = re.compile(r".*/outputs\.json")
 
 
 @guides
-def test_every_command_is_one_of_kfgcp(guide: str, blocks: Parts) -> None:
+def test_every_command_is_one_of_kfgcp(
+    guide: str, blocks: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `--build-arg NAME` reads the variable of this name.
+    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example/simple")
     calls = [call for line in _commands(TEXTS[guide], blocks) for call in _calls(line)]
 
     assert calls or guide in ("sign-in", "security")

@@ -266,8 +266,7 @@ class Schedules:
         Raises:
             ConfigError: there is no such schedule, or its table is not valid.
             UsageError: the range is empty or too large or ends in the future, or `parallel` is less
-                than 1. Or the service does not have the schedule yet, or it has a run in the range
-                whose due time cannot be told.
+                than 1. Or a service has a run in the range whose due time cannot be told.
 
         Example::
 
@@ -278,7 +277,6 @@ class Schedules:
             raise UsageError(f"A backfill needs at least 1 run at a time, not {parallel}.")
         project = self._project()
         schedule = project.schedule(name)
-        self._on_service().require(name, schedule.env)
         is_deployed = not runs_here(project.env(schedule.env).backend)
         runs = list(self._runs.of(schedule))
         if is_deployed:
