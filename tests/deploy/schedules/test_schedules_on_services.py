@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from kfgcp.testing import VertexStandIn
 from kfgcp_command import Command
 from simulated_project import write_pipeline
