@@ -201,7 +201,7 @@ class Planner:
         project = self._project
         invalid = project.invalid_schedules.get(name)
         if invalid is not None:
-            # A table with a mistake is no reason to delete its schedule, but `destroy` is asked to.
+            # `apply` keeps the schedule of a table that is not valid. `destroy` deletes it.
             return not self._destroys or not invalid.may_belong_to(self.selection.env.name)
         if name not in project.schedules:
             return False

@@ -238,8 +238,8 @@ def test_a_slow_manifest_ends_at_the_deadline() -> None:
 
 
 def test_only_artifact_registry_gets_the_token(server: Server, google: ImageRegistry) -> None:
-    found = Reply(headers={"Docker-Content-Digest": DIGEST})
-    server.answers(found, found)
+    tag_reply = Reply(headers={"Docker-Content-Digest": DIGEST})
+    server.answers(tag_reply, tag_reply)
     address = address_of(server)
 
     assert google.read_tag(f"{GOOGLE}/shop", TAG) == DIGEST

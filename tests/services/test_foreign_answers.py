@@ -19,7 +19,7 @@ from service_fixtures import Reply, Server
 Client = Callable[..., ServiceClient]
 
 
-# -- what is no answer of the service
+# -- answers that do not come from the service
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class ImageTagReader:
 
     @property
     def notes(self) -> list[str]:
-        """Why images get no tags, as one line. Empty when there is no reason."""
+        """The reason why images get no tags, on one line. Empty when they get tags."""
         if not self._problem or not self._has_schedules:
             return []
         return [f"{_NOTE}: {self._problem}"]
